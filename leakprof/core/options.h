@@ -13,6 +13,7 @@
 
 #define LP_OPTIONS_ENV "LEAKPROF_OPTIONS"
 #define LP_PATH_MAX 4096
+#define LP_OUTPUT_DEFAULT "leak.%p.%n.pb.gz"
 
 struct lp_options {
 	char output[LP_PATH_MAX];   /* where profiles go; %p PID, %n serial, %e program, %t seconds, %% */
@@ -68,6 +69,9 @@ int lp_options_set(struct lp_options *options, const char *name, size_t length, 
  * stores where it begins in *BAD. Returns as lp_options_set does.
  */
 int lp_options_parse(struct lp_options *options, const char *text, const char **bad);
+
+/* Writes the table of those in SCOPE, one line each, to descriptor FD. */
+void lp_options_help(int fd, unsigned scope);
 
 /*
  * Expands PATTERN (see struct lp_options, output) into PATH. Returns 0 or -ENAMETOOLONG.

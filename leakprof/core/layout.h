@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sorts the target's memory for the marker. See layout.c for the rules.
+ */
+#ifndef LP_CORE_LAYOUT_H
+#define LP_CORE_LAYOUT_H
+
+#include "core/collect.h"
+
+/* Tells COLLECTION's marker all roots, arenas and pools. */
+void lp_layout(struct lp_collection *collection);
+
+/* Pushes to WORDS what may be a pointer in writable shared mappings. The target must still be stopped. */
+void lp_shared_words(struct lp_collection *collection);
+
+#endif

@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See mark.h for the idea.
+ *
+ * Finding the block that a word points into is the hot path. The address space is cut into the heap map's chunks
+ * of 64 MiB; each chunk that holds anything has a struct chunk:
+ *
+ *     bits     the heap map's: 1 = a block starts in these 16 bytes
+ *     level1   1 = that word of bits is not zero     (1 bit per KiB)
+ *     level2   1 = that word of level1 is not zero   (1 bit per 64 KiB)
+ *     carry    the block that reaches into this chunk from below
+ *     marks    1 = the block that starts here is marked
+ *     watched  1 = somebody watches that block
+ *     pages    1 = a pool or stack is in that page
+ *
+ * The start at or before an address is the highest bit at or before it: at most three words are looked at,
+ * whatever the block's size.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core/heapmap.h"
+#include "core/mark.h"
+#include "core/own.h"
+#include "core/stream.h"
+#include "core/sys.h"
+
+#define PAGE_SHIFT 12
+#define CHUNK_PAGES (1u << (LP_CHUNK_SHIFT - PAGE_SHIFT))
+#define SPARSE_BYTES (1u << 20) /* larger ranges are asked for untouched pages first */
+
+struct chunk {
+	const uint64_t *bits; /* NULL: no block starts here */
+	uint64_t *marks;
+	uint64_t *watched; /* NULL: nothing */
+	uintptr_t carry;
+	uint64_t level2[LP_CHUNK_WORDS / 64 / 64];
+	uint64_t level1[LP_CHUNK_WORDS / 64];
+	uint64_t pages[CHUNK_PAGES / 64];
+};
+
+/* A pool or a stack. START is first: lp_vec_floor works on it. */
+struct piece {
+	uint64_t start;
+	uint64_t end;
+	uint32_t stack; /* number, or LP_NONE for a pool */
+	uint32_t watch; /* first of its watches: index + 1 */
+	bool marked;
+};
+
+struct range {
+	uint64_t start;
+	uint64_t end;
+};
+
+/* One watch, in a list of those on the same thing. */
+struct watch {
+	uint32_t number;
+	uint32_t next; /* index + 1 */
+};
+
+/* From a watched block to its watches: open addressing, BLOCK 0 is empty. */
+struct watch_slot {
+	uintptr_t block;
+	uint32_t watch; /* index + 1 */
+};
+
+struct lp_mark {
+	size_t (*usable)(void *);
+	uintptr_t mask;
+	unsigned step;
+	struct lp_mark_client client;
+	struct chunk **chunks; /* LP_CHUNK_COUNT */
+	uintptr_t low;         /* of all chunks that exist */
+	uintptr_t span;
+	struct lp_vec pools;  /* struct range, until lp_mark_ready */
+	struct lp_vec stacks; /* struct piece, until lp_mark_ready */
+	struct lp_vec pieces; /* struct piece */
+	struct lp_vec roots;  /* struct range */
+	struct lp_vec arenas; /* struct range */
+	struct lp_vec watches;
+	struct watch_slot *slots;
+	size_t slot_count;
+	size_t slots_used;
+	struct lp_vec work; /* struct range */
+	int pagemap;
+	struct lp_mark_figures figures;
+};
+
+struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, unsigned step)
+{
+	struct lp_mark *mark = lp_own_map(sizeof(*mark));
+
+	if (!mark)
+		return NULL;
+	mark->usable = usable;
+	mark->mask = pointer_mask;
+	mark->step = step;
+	mark->chunks = lp_own_map(LP_CHUNK_COUNT * sizeof(*mark->chunks));
+	mark->pools = LP_VEC(struct range);
+	mark->stacks = LP_VEC(struct piece);
+	mark->pieces = LP_VEC(struct piece);
+	mark->roots = LP_VEC(struct range);
+	mark->arenas = LP_VEC(struct range);
+	mark->watches = LP_VEC(struct watch);
+	mark->work = LP_VEC(struct range);
+	mark->pagemap = lp_sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	return mark->chunks ? mark : NULL;
+}
+
+static void add_range(struct lp_vec *vec, uintptr_t low, uintptr_t high)
+{
+	struct range range = {low, high};
+
+	if (low < high)
+		lp_vec_push(vec, &range);
+}
+
+void lp_mark_pool(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	add_range(&mark->pools, low, high);
+}
+
+void lp_mark_root(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	add_range(&mark->roots, low, high);
+}
+
+void lp_mark_arena(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	add_range(&mark->arenas, low, high);
+}
+
+void lp_mark_stack(struct lp_mark *mark, uintptr_t low, uintptr_t high, uint32_t number)
+{
+	struct piece piece = {.start = low, .end = high, .stack = number};
+
+	if (low < high)
+		lp_vec_push(&mark->stacks, &piece);
+}
+
+/* --- Layout: chunks --- */
+
+static struct chunk *chunk_at(struct lp_mark *mark, uintptr_t index)
+{
+	if (index >= LP_CHUNK_COUNT)
+		return NULL;
+	if (!mark->chunks[index])
+		mark->chunks[index] = lp_own_map(sizeof(struct chunk));
+	return mark->chunks[index];
+}
+
+static uintptr_t block_of_bit(uintptr_t index, uint32_t bit)
+{
+	return (index << LP_CHUNK_SHIFT) + ((uintptr_t)bit << LP_GRANULE_SHIFT);
+}
+
+/* Tells the chunks that the last block of chunk INDEX reaches into where it starts. */
+static void carry_over(struct lp_mark *mark, uintptr_t index, uintptr_t block)
+{
+	uintptr_t last = block + mark->usable((void *)block) - 1;
+	uintptr_t next;
+
+	for (next = index + 1; next <= last >> LP_CHUNK_SHIFT; next++) {
+		struct chunk *chunk = chunk_at(mark, next);
+
+		if (chunk)
+			chunk->carry = block;
+	}
+}
+
+static bool index_chunk(struct lp_mark *mark, uintptr_t index)
+{
+	struct chunk *chunk = chunk_at(mark, index);
+	const uint64_t *bits = lp_heapmap[index];
+	uint32_t last = LP_NONE;
+	uint32_t i;
+
+	if (!chunk)
+		return false;
+	for (i = 0; i < LP_CHUNK_WORDS; i++) {
+		if (!bits[i])
+			continue;
+		chunk->level1[i / 64] |= 1ull << (i % 64);
+		chunk->level2[i / 64 / 64] |= 1ull << (i / 64 % 64);
+		mark->figures.objects += (uint64_t)__builtin_popcountll(bits[i]);
+		last = i;
+	}
+	if (last == LP_NONE)
+		return true;
+	chunk->bits = bits;
+	chunk->marks = lp_own_map(LP_CHUNK_BYTES);
+	if (!chunk->marks)
+		return false;
+	carry_over(mark, index,
+		   block_of_bit(index, last * 64 + 63 - (uint32_t)__builtin_clzll(bits[last])));
+	return true;
+}
+
+static bool index_heap(struct lp_mark *mark)
+{
+	uintptr_t i;
+
+	for (i = 0; mark->usable && i < LP_CHUNK_COUNT; i++)
+		if (lp_heapmap[i] && !index_chunk(mark, i))
+			return false;
+	return true;
+}
+
+/* --- Layout: pieces --- */
+
+/* Cuts the stacks out of the pools. Both are sorted; stacks do not overlap each other. */
+static void cut_pool(struct lp_mark *mark, const struct range *pool)
+{
+	long i = lp_vec_floor(&mark->stacks, pool->start);
+	struct piece piece = {.start = pool->start, .stack = LP_NONE};
+	size_t next = i < 0 ? 0 : (size_t)i;
+
+	for (; next < mark->stacks.count; next++) {
+		const struct piece *stack = lp_vec_at(&mark->stacks, struct piece, next);
+
+		if (stack->start >= pool->end)
+			break;
+		piece.end = stack->start;
+		if (piece.end > piece.start)
+			lp_vec_push(&mark->pieces, &piece);
+		if (stack->end > piece.start)
+			piece.start = stack->end;
+	}
+	piece.end = pool->end;
+	if (piece.end > piece.start)
+		lp_vec_push(&mark->pieces, &piece);
+}
+
+static bool index_piece(struct lp_mark *mark, const struct piece *piece)
+{
+	uintptr_t page;
+
+	for (page = piece->start >> PAGE_SHIFT; page <= (piece->end - 1) >> PAGE_SHIFT; page++) {
+		struct chunk *chunk = chunk_at(mark, page / CHUNK_PAGES);
+
+		if (!chunk)
+			return false;
+		if (page % CHUNK_PAGES == 0 && ((page + CHUNK_PAGES) << PAGE_SHIFT) <= piece->end) {
+			memset(chunk->pages, 0xff, sizeof(chunk->pages));
+			page += CHUNK_PAGES - 1;
+			continue;
+		}
+		chunk->pages[page % CHUNK_PAGES / 64] |= 1ull << (page % 64);
+	}
+	return true;
+}
+
+static bool index_pieces(struct lp_mark *mark)
+{
+	size_t i;
+
+	lp_vec_sort(&mark->pools);
+	lp_vec_sort(&mark->stacks);
+	for (i = 0; i < mark->pools.count; i++)
+		cut_pool(mark, lp_vec_at(&mark->pools, struct range, i));
+	for (i = 0; i < mark->stacks.count; i++)
+		lp_vec_push(&mark->pieces, lp_vec_at(&mark->stacks, struct piece, i));
+	lp_vec_sort(&mark->pieces);
+	for (i = 0; i < mark->pieces.count; i++)
+		if (!index_piece(mark, lp_vec_at(&mark->pieces, struct piece, i)))
+			return false;
+	return true;
+}
+
+static void find_bounds(struct lp_mark *mark)
+{
+	uintptr_t first = 0;
+	uintptr_t last = 0;
+	uintptr_t i;
+
+	for (i = 0; i < LP_CHUNK_COUNT; i++) {
+		if (!mark->chunks[i])
+			continue;
+		if (!last)
+			first = i;
+		last = i + 1;
+	}
+	mark->low = first << LP_CHUNK_SHIFT;
+	mark->span = (last - first) << LP_CHUNK_SHIFT;
+}
+
+int lp_mark_ready(struct lp_mark *mark, const struct lp_mark_client *client)
+{
+	mark->client = *client;
+	lp_vec_sort(&mark->roots);
+	lp_vec_sort(&mark->arenas);
+	if (!index_heap(mark) || !index_pieces(mark) || lp_vec_failed())
+		return -ENOMEM;
+	find_bounds(mark);
+	return 0;
+}
+
+/* --- Looking up --- */
+
+static uint32_t highest(uint64_t word)
+{
+	return 63 - (uint32_t)__builtin_clzll(word);
+}
+
+/* The bits of WORD below and at N. */
+static uint64_t up_to(uint64_t word, uint32_t n)
+{
+	return word & (~0ull >> (63 - n));
+}
+
+/* The start of the last block that starts at or before ADDRESS, if it may reach there; 0: none. */
+static uintptr_t start_before(const struct chunk *chunk, uintptr_t address)
+{
+	uint32_t bit = (uint32_t)(address >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint32_t i = bit / 64;
+	uint64_t word;
+
+	if (!chunk->bits)
+		return chunk->carry;
+	word = up_to(chunk->bits[i], bit % 64);
+	if (!word) {
+		uint32_t j = i / 64;
+
+		word = i % 64 ? up_to(chunk->level1[j], i % 64 - 1) : 0;
+		if (!word) {
+			uint32_t k = j / 64;
+
+			word = j % 64 ? up_to(chunk->level2[k], j % 64 - 1) : 0;
+			while (!word && k-- > 0)
+				word = chunk->level2[k];
+			if (!word)
+				return chunk->carry;
+			j = k * 64 + highest(word);
+			word = chunk->level1[j];
+		}
+		i = j * 64 + highest(word);
+		word = chunk->bits[i];
+	}
+	return block_of_bit(address >> LP_CHUNK_SHIFT, i * 64 + highest(word));
+}
+
+uintptr_t lp_mark_block(struct lp_mark *mark, uintptr_t address, size_t *size)
+{
+	struct chunk *chunk;
+	uintptr_t start;
+
+	if (address - mark->low >= mark->span || !mark->usable)
+		return 0;
+	chunk = mark->chunks[address >> LP_CHUNK_SHIFT];
+	if (!chunk)
+		return 0;
+	start = start_before(chunk, address);
+	if (!start)
+		return 0;
+	*size = mark->usable((void *)start);
+	return address - start < *size ? start : 0;
+}
+
+static struct piece *find_piece(struct lp_mark *mark, uintptr_t address)
+{
+	uintptr_t page = address >> PAGE_SHIFT;
+	struct chunk *chunk;
+	struct piece *piece;
+	long i;
+
+	if (address - mark->low >= mark->span)
+		return NULL;
+	chunk = mark->chunks[page / CHUNK_PAGES];
+	if (!chunk || !(chunk->pages[page % CHUNK_PAGES / 64] >> (page % 64) & 1))
+		return NULL;
+	i = lp_vec_floor(&mark->pieces, address);
+	if (i < 0)
+		return NULL;
+	piece = lp_vec_at(&mark->pieces, struct piece, i);
+	return address < piece->end ? piece : NULL;
+}
+
+static bool in_ranges(const struct lp_vec *ranges, uintptr_t address)
+{
+	long i = lp_vec_floor(ranges, address);
+
+	/* Ranges may nest, so that the last start is not always the one that holds the address. */
+	for (; i >= 0; i--)
+		if (address < lp_vec_at(ranges, struct range, i)->end)
+			return true;
+	return false;
+}
+
+/* Tests and sets the bit of BLOCK in MAP (the marks or the watches of its chunk). */
+static bool test_and_set(uint64_t *map, uintptr_t block)
+{
+	uint32_t bit = (uint32_t)(block >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint64_t mask = 1ull << (bit % 64);
+	bool was = map[bit / 64] & mask;
+
+	map[bit / 64] |= mask;
+	return was;
+}
+
+static bool test_and_clear(uint64_t *map, uintptr_t block)
+{
+	uint32_t bit = (uint32_t)(block >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint64_t mask = 1ull << (bit % 64);
+	bool was = map[bit / 64] & mask;
+
+	map[bit / 64] &= ~mask;
+	return was;
+}
+
+void lp_mark_opaque(struct lp_mark *mark, uintptr_t address)
+{
+	size_t size;
+	uintptr_t block = lp_mark_block(mark, address, &size);
+
+	if (block)
+		test_and_set(mark->chunks[block >> LP_CHUNK_SHIFT]->marks, block);
+}
+
+/* --- Watches --- */
+
+static struct watch_slot *slot_of(struct lp_mark *mark, uintptr_t block)
+{
+	size_t i = (block >> LP_GRANULE_SHIFT) * 0x9e3779b97f4a7c15ull >> 20;
+
+	for (;; i++) {
+		struct watch_slot *slot = &mark->slots[i & (mark->slot_count - 1)];
+
+		if (!slot->block || slot->block == block)
+			return slot;
+	}
+}
+
+static bool grow_slots(struct lp_mark *mark)
+{
+	size_t count = mark->slot_count;
+	struct watch_slot *old = mark->slots;
+	size_t i;
+
+	if (2 * (mark->slots_used + 1) <= count)
+		return true;
+	mark->slot_count = count ? 2 * count : 1024;
+	mark->slots = lp_own_map(mark->slot_count * sizeof(*mark->slots));
+	if (!mark->slots)
+		return false;
+	for (i = 0; i < count; i++)
+		if (old[i].block)
+			*slot_of(mark, old[i].block) = old[i];
+	if (old)
+		lp_own_unmap(old, count * sizeof(*old));
+	return true;
+}
+
+static bool add_watch(struct lp_mark *mark, uint32_t *list, uint32_t number)
+{
+	struct watch watch = {number, *list};
+
+	if (!lp_vec_push(&mark->watches, &watch))
+		return false;
+	*list = (uint32_t)mark->watches.count;
+	return true;
+}
+
+static bool watch_block(struct lp_mark *mark, uintptr_t block, uint32_t number)
+{
+	struct chunk *chunk = mark->chunks[block >> LP_CHUNK_SHIFT];
+	struct watch_slot *slot;
+
+	if (!chunk->watched)
+		chunk->watched = lp_own_map(LP_CHUNK_BYTES);
+	if (!chunk->watched || !grow_slots(mark))
+		return false;
+	slot = slot_of(mark, block);
+	if (!slot->block) {
+		slot->block = block;
+		mark->slots_used++;
+	}
+	test_and_set(chunk->watched, block);
+	return add_watch(mark, &slot->watch, number);
+}
+
+enum lp_place lp_mark_watch(struct lp_mark *mark, uintptr_t address, uint32_t watch)
+{
+	size_t size;
+	uintptr_t block = lp_mark_block(mark, address, &size);
+	struct piece *piece;
+
+	/* A stack that came from malloc is a stack, not a block: look for it first. */
+	piece = find_piece(mark, address);
+	if (piece && piece->stack != LP_NONE)
+		return add_watch(mark, &piece->watch, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
+	if (in_ranges(&mark->roots, address))
+		return LP_PLACE_REACHED;
+	if (block)
+		return watch_block(mark, block, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
+	if (piece)
+		return add_watch(mark, &piece->watch, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
+	return in_ranges(&mark->arenas, address) ? LP_PLACE_GONE : LP_PLACE_REACHED;
+}
+
+static void fire(struct lp_mark *mark, uint32_t *list)
+{
+	uint32_t i = *list;
+
+	*list = 0;
+	while (i) {
+		struct watch watch = *lp_vec_at(&mark->watches, struct watch, i - 1);
+
+		mark->client.reached(mark->client.context, watch.number);
+		i = watch.next;
+	}
+}
+
+/* --- Marking --- */
+
+void lp_mark_range(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	struct range range = {LP_ALIGN_UP(low, mark->step), high};
+
+	if (range.start + sizeof(uintptr_t) <= range.end)
+		lp_vec_push(&mark->work, &range);
+}
+
+void lp_mark_roots(struct lp_mark *mark)
+{
+	size_t i;
+
+	for (i = 0; i < mark->roots.count; i++) {
+		const struct range *range = lp_vec_at(&mark->roots, struct range, i);
+
+		lp_mark_range(mark, range->start, range->end);
+	}
+}
+
+static void reach_piece(struct lp_mark *mark, struct piece *piece, uintptr_t address)
+{
+	if (piece->stack != LP_NONE) {
+		mark->client.stack(mark->client.context, piece->stack, address);
+		return;
+	}
+	if (piece->marked)
+		return;
+	piece->marked = true;
+	mark->figures.marked_bytes += piece->end - piece->start;
+	fire(mark, &piece->watch);
+	lp_mark_range(mark, piece->start, piece->end);
+}
+
+static void reach_block(struct lp_mark *mark, struct chunk *chunk, uintptr_t block, size_t size)
+{
+	if (chunk->watched && test_and_clear(chunk->watched, block))
+		fire(mark, &slot_of(mark, block)->watch);
+	if (test_and_set(chunk->marks, block))
+		return;
+	mark->figures.marked++;
+	mark->figures.marked_bytes += size;
+	lp_mark_range(mark, block, block + size);
+}
+
+void lp_mark_word(struct lp_mark *mark, uintptr_t word)
+{
+	struct chunk *chunk;
+	struct piece *piece;
+	uintptr_t block;
+	size_t size;
+
+	word &= mark->mask;
+	if (word - mark->low >= mark->span)
+		return;
+	chunk = mark->chunks[word >> LP_CHUNK_SHIFT];
+	if (!chunk)
+		return;
+	piece = find_piece(mark, word);
+	if (piece) {
+		reach_piece(mark, piece, word);
+		return;
+	}
+	block = lp_mark_block(mark, word, &size);
+	if (block)
+		reach_block(mark, mark->chunks[block >> LP_CHUNK_SHIFT], block, size);
+}
+
+static void scan(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	uintptr_t at;
+
+	mark->figures.bytes_scanned += high - low;
+	for (at = low; at + sizeof(uintptr_t) <= high; at += mark->step) {
+		uintptr_t word = *(const uintptr_t *)at;
+
+		if ((word & mark->mask) - mark->low < mark->span)
+			lp_mark_word(mark, word);
+	}
+}
+
+/* Scans the pages of a large range that were ever touched; the others are zero. */
+static void scan_sparse(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	uint64_t entries[512];
+	uintptr_t page = LP_ALIGN_DOWN(low, LP_PAGE);
+
+	while (page < high) {
+		size_t pages = (LP_ALIGN_UP(high, LP_PAGE) - page) / LP_PAGE;
+		size_t i;
+		long n;
+
+		if (pages > LP_ARRAY_SIZE(entries))
+			pages = LP_ARRAY_SIZE(entries);
+		n = LP_SYS4(SYS_pread64, mark->pagemap, entries, pages * 8, page / LP_PAGE * 8);
+		for (i = 0; i < pages; i++, page += LP_PAGE) {
+			/* Bit 63: present, 62: swapped. Without an answer: as if present. */
+			if ((long)(i * 8) < n && !(entries[i] >> 62))
+				continue;
+			scan(mark, page < low ? low : page,
+			     page + LP_PAGE > high ? high : page + LP_PAGE);
+		}
+	}
+}
+
+int lp_mark_run(struct lp_mark *mark)
+{
+	while (mark->work.count) {
+		struct range range = *lp_vec_at(&mark->work, struct range, --mark->work.count);
+
+		if (range.end - range.start >= SPARSE_BYTES && mark->pagemap >= 0)
+			scan_sparse(mark, range.start, range.end);
+		else
+			scan(mark, range.start, range.end);
+	}
+	return lp_vec_failed() ? -ENOMEM : 0;
+}
+
+const struct lp_mark_figures *lp_mark_figures(const struct lp_mark *mark)
+{
+	return &mark->figures;
+}
+
+void lp_mark_stack_reached(struct lp_mark *mark, uintptr_t address)
+{
+	struct piece *piece = find_piece(mark, address);
+
+	if (piece)
+		fire(mark, &piece->watch);
+}
+
+void lp_mark_each_block(struct lp_mark *mark, uintptr_t low, uintptr_t high,
+			void (*block)(void *context, uintptr_t start, size_t size), void *context)
+{
+	uintptr_t granule;
+
+	for (granule = low >> LP_GRANULE_SHIFT; granule << LP_GRANULE_SHIFT < high;) {
+		const uint64_t *bits = lp_heapmap[granule >> (LP_CHUNK_SHIFT - LP_GRANULE_SHIFT)];
+		uint32_t bit = (uint32_t)granule & (LP_CHUNK_BITS - 1);
+		uint64_t word;
+
+		if (!bits) {
+			granule = (granule | (LP_CHUNK_BITS - 1)) + 1;
+			continue;
+		}
+		word = bits[bit / 64] >> (bit % 64);
+		if (!word) {
+			granule = (granule | 63) + 1;
+			continue;
+		}
+		granule += (uintptr_t)__builtin_ctzll(word);
+		if (granule << LP_GRANULE_SHIFT < high)
+			block(context, granule << LP_GRANULE_SHIFT,
+			      mark->usable((void *)(granule << LP_GRANULE_SHIFT)));
+		granule++;
+	}
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of leakprof's own mappings. A slot is claimed by its size and published by its start; slots are found
+ * by a linear search from the last hint, as mapping is rare.
+ */
+#include "core/own.h"
+#include "core/sys.h"
+
+static struct lp_own_range ranges[LP_OWN_MAX];
+static size_t used; /* slots ever used: the snapshot reads no further */
+
+static struct lp_own_range *claim(size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < LP_OWN_MAX; i++) {
+		size_t none = 0;
+
+		if (__atomic_compare_exchange_n(&ranges[i].size, &none, size, 0, __ATOMIC_ACQ_REL,
+						__ATOMIC_RELAXED)) {
+			size_t seen = __atomic_load_n(&used, __ATOMIC_RELAXED);
+
+			while (seen < i + 1 && !__atomic_compare_exchange_n(&used, &seen, i + 1, 0,
+									    __ATOMIC_RELEASE,
+									    __ATOMIC_RELAXED))
+				;
+			return &ranges[i];
+		}
+	}
+	return NULL;
+}
+
+void *lp_own_map(size_t size)
+{
+	struct lp_own_range *slot;
+	void *address;
+
+	size = LP_ALIGN_UP(size, LP_PAGE);
+	slot = claim(size);
+	if (!slot)
+		return NULL;
+	address = lp_sys_map(size);
+	if (!address) {
+		__atomic_store_n(&slot->size, 0, __ATOMIC_RELEASE);
+		return NULL;
+	}
+	__atomic_store_n(&slot->start, (uintptr_t)address, __ATOMIC_RELEASE);
+	return address;
+}
+
+void lp_own_record(void *address, size_t size)
+{
+	struct lp_own_range *slot = claim(size);
+
+	if (slot)
+		__atomic_store_n(&slot->start, (uintptr_t)address, __ATOMIC_RELEASE);
+}
+
+void lp_own_unmap(void *address, size_t size)
+{
+	size_t i;
+
+	if (!address)
+		return;
+	lp_sys_unmap(address, LP_ALIGN_UP(size, LP_PAGE));
+	for (i = 0; i < used; i++) {
+		if (ranges[i].size && ranges[i].start == (uintptr_t)address) {
+			ranges[i].start = 0;
+			__atomic_store_n(&ranges[i].size, 0, __ATOMIC_RELEASE);
+			return;
+		}
+	}
+}
+
+const struct lp_own_range *lp_own_ranges(size_t *count)
+{
+	*count = used;
+	return ranges;
+}
+
+size_t lp_own_bytes(void)
+{
+	size_t i;
+	size_t total = 0;
+
+	for (i = 0; i < used; i++)
+		total += ranges[i].size;
+	return total;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The goroutines of the target: fixed records in chunks that are never moved or given back, so that the snapshot
+ * can read them whatever the target was doing, and one hash table per runtime from handle to record.
+ * A record is published by its id, written last. Records are taken under a lock that is held for a few
+ * instructions; the tables belong to the one thread that their runtime runs in.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "core/own.h"
+#include "core/sys.h"
+#include "runtime_hooks/adapters/adapters.h"
+#include "runtime_hooks/target.h"
+
+#define CHUNK_RECORDS 8192u
+#define CHUNK_MAX 4096u /* 33 million goroutines at a time */
+#define TABLE_MIN 256u
+
+static struct lp_goroutine *chunks[CHUNK_MAX];
+static size_t records;  /* ever used */
+static uint32_t free_list = LP_NONE;
+static uint64_t last_id;
+static uint32_t lock;
+
+static struct lp_goroutine *record_at(size_t i)
+{
+	return &chunks[i / CHUNK_RECORDS][i % CHUNK_RECORDS];
+}
+
+struct lp_goroutine *lp_goroutine_at(size_t i)
+{
+	return i < __atomic_load_n(&records, __ATOMIC_ACQUIRE) ? record_at(i) : NULL;
+}
+
+static void acquire(void)
+{
+	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
+		LP_SYS0(SYS_sched_yield);
+}
+
+static void release(void)
+{
+	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+}
+
+static uint32_t new_slot(void)
+{
+	size_t i = records;
+
+	if (i / CHUNK_RECORDS >= CHUNK_MAX)
+		return LP_NONE;
+	if (!chunks[i / CHUNK_RECORDS]) {
+		chunks[i / CHUNK_RECORDS] = lp_own_map(CHUNK_RECORDS * sizeof(struct lp_goroutine));
+		if (!chunks[i / CHUNK_RECORDS])
+			return LP_NONE;
+	}
+	__atomic_store_n(&records, i + 1, __ATOMIC_RELEASE);
+	return (uint32_t)i;
+}
+
+/* Takes a free record. *ID is the new goroutine's. */
+static struct lp_goroutine *take(uint64_t *id)
+{
+	struct lp_goroutine *goroutine = NULL;
+	uint32_t slot;
+
+	acquire();
+	slot = free_list;
+	if (slot != LP_NONE)
+		free_list = record_at(slot)->slot;
+	else
+		slot = new_slot();
+	if (slot != LP_NONE) {
+		goroutine = record_at(slot);
+		goroutine->slot = slot;
+		*id = ++last_id;
+	}
+	release();
+	return goroutine;
+}
+
+static void give_back(struct lp_goroutine *goroutine)
+{
+	uint32_t slot = goroutine->slot;
+
+	acquire();
+	goroutine->slot = free_list;
+	free_list = slot;
+	release();
+}
+
+/* --- Tables --- */
+
+static size_t home(const struct lp_runtime *runtime, const void *handle)
+{
+	return lp_handle_hash(handle) & (runtime->table_size - 1);
+}
+
+static void insert(struct lp_runtime *runtime, struct lp_goroutine *goroutine)
+{
+	size_t i = home(runtime, goroutine->handle);
+
+	while (runtime->table[i])
+		i = (i + 1) & (runtime->table_size - 1);
+	runtime->table[i] = goroutine;
+}
+
+static bool reserve(struct lp_runtime *runtime)
+{
+	struct lp_goroutine **old = runtime->table;
+	size_t old_size = runtime->table_size;
+	size_t i;
+
+	if (2 * (runtime->table_used + 1) <= old_size)
+		return true;
+	runtime->table_size = old_size ? 2 * old_size : TABLE_MIN;
+	runtime->table = lp_own_map(runtime->table_size * sizeof(*runtime->table));
+	if (!runtime->table) {
+		runtime->table = old;
+		runtime->table_size = old_size;
+		return false;
+	}
+	for (i = 0; i < old_size; i++)
+		if (old[i])
+			insert(runtime, old[i]);
+	if (old)
+		lp_own_unmap(old, old_size * sizeof(*old));
+	return true;
+}
+
+/* Deletes by moving later entries of the run back, so that no tombstones are needed. */
+static void delete(struct lp_runtime *runtime, const struct lp_goroutine *goroutine)
+{
+	size_t mask = runtime->table_size - 1;
+	size_t hole = home(runtime, goroutine->handle);
+	size_t i;
+
+	while (runtime->table[hole] && runtime->table[hole] != goroutine)
+		hole = (hole + 1) & mask;
+	for (i = (hole + 1) & mask; runtime->table[i]; i = (i + 1) & mask) {
+		size_t from = home(runtime, runtime->table[i]->handle);
+
+		if (((i - from) & mask) < ((i - hole) & mask))
+			continue;
+		runtime->table[hole] = runtime->table[i];
+		hole = i;
+	}
+	runtime->table[hole] = NULL;
+}
+
+/* --- Runtimes --- */
+
+void lp_runtime_seen(struct lp_runtime *runtime)
+{
+	runtime->thread = (int)LP_SYS0(SYS_gettid);
+	runtime->seen = true;
+}
+
+struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct lp_goroutine *values)
+{
+	struct lp_goroutine *goroutine;
+	struct timespec now;
+	uint64_t id;
+
+	if (!lp_awake())
+		return NULL;
+	goroutine = reserve(runtime) ? take(&id) : NULL;
+	if (!goroutine) {
+		lp_dormant("no memory for another goroutine record");
+		return NULL;
+	}
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	goroutine->creator = values->creator;
+	goroutine->created_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	goroutine->handle = values->handle;
+	goroutine->stack_low = values->stack_low;
+	goroutine->stack_high = values->stack_high;
+	goroutine->entry = values->entry;
+	goroutine->created_pc = values->created_pc;
+	goroutine->wait = NULL;
+	goroutine->runtime = runtime;
+	goroutine->since_ns = 0;
+	goroutine->flags = values->flags;
+	__atomic_store_n(&goroutine->id, id, __ATOMIC_RELEASE);
+	insert(runtime, goroutine);
+	runtime->table_used++;
+	runtime->created += !(goroutine->flags & (LP_T_SERVICE | LP_T_MAIN));
+	return goroutine;
+}
+
+void lp_goroutine_end(struct lp_goroutine *goroutine)
+{
+	struct lp_runtime *runtime = goroutine->runtime;
+
+	__atomic_store_n(&goroutine->id, 0, __ATOMIC_RELEASE);
+	delete (runtime, goroutine);
+	runtime->table_used--;
+	runtime->finished += !(goroutine->flags & (LP_T_SERVICE | LP_T_MAIN));
+	give_back(goroutine);
+}
+
+void lp_runtime_reset(struct lp_runtime *runtime)
+{
+	struct lp_goroutine *goroutine;
+	size_t i;
+
+	for (i = 0; (goroutine = lp_goroutine_at(i)); i++)
+		if (goroutine->id && goroutine->runtime == runtime)
+			lp_goroutine_end(goroutine);
+}
+
+void lp_registry_after_fork(void)
+{
+	int tid = (int)LP_SYS0(SYS_gettid);
+	size_t i;
+
+	lock = 0;
+	for (i = 0; i < lp_runtime_count; i++) {
+		struct lp_runtime *runtime = lp_runtimes[i];
+
+		if (!runtime->seen)
+			continue;
+		if (lp_self && lp_self->tid == runtime->thread)
+			runtime->thread = tid;
+		else
+			lp_runtime_reset(runtime);
+	}
+}

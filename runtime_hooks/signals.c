@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one signal that leakprof uses: its handler, and the interposed calls that keep it out of the program's sight,
+ * as glibc keeps its own two. The program cannot block it, wait for it, or change what it does.
+ *
+ * It arrives as
+ *     si_code SI_QUEUE  from `leakprof snapshot`: si_pid and si_value name the requester (protocol.h)
+ *     si_code SI_TIMER  from the interval timer
+ *     si_code CLD_*     when the snapshot process ends
+ *     si_code LP_STOP   from the coordinator of a collection, to each thread
+ */
+#include <errno.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include "core/sys.h"
+#include "runtime_hooks/target.h"
+
+int lp_signal;
+
+static void request_from(const siginfo_t *info, void *context)
+{
+	struct lp_request request = {.trigger = LP_TRIGGER_SIGNAL};
+
+	if (info->si_code == SI_TIMER)
+		request.trigger = LP_TRIGGER_INTERVAL;
+	else if (info->si_code != SI_QUEUE)
+		return;
+	request.peer = (uint32_t)info->si_pid;
+	request.token = (uint32_t)info->si_value.sival_int;
+	lp_collect(&request, context, 0);
+}
+
+static void handler(int number, siginfo_t *info, void *context)
+{
+	struct lp_thread *self = lp_self;
+	struct lp_thread *borrowed = NULL;
+
+	(void)number;
+	/* vfork's child shares our memory and a raw fork's child our state: neither is ours to collect. */
+	if (lp_pid != (int)LP_SYS0(SYS_getpid))
+		return;
+	if (!self)
+		self = borrowed = lp_thread_claim((int)LP_SYS0(SYS_gettid));
+	if (!self)
+		return;
+	lp_restart(context);
+	if (info->si_code >= CLD_EXITED && info->si_code <= CLD_CONTINUED)
+		lp_snapshot_reap();
+	else if (info->si_code != LP_STOP_CODE)
+		request_from(info, context);
+	lp_stop_here(self, context);
+	if (borrowed)
+		lp_thread_release(borrowed);
+}
+
+/* --- Interposed --- */
+
+static bool is_ours(int number)
+{
+	return number && number == lp_signal;
+}
+
+/* A copy of SET without our signal. NULL stays NULL. */
+static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
+{
+	if (!set || !lp_signal)
+		return set;
+	*copy = *set;
+	sigdelset(copy, lp_signal);
+	return copy;
+}
+
+static int (*real_sigaction)(int, const struct sigaction *, struct sigaction *);
+
+static int next_sigaction(int number, const struct sigaction *new, struct sigaction *old)
+{
+	if (!real_sigaction)
+		real_sigaction = lp_next("sigaction", NULL);
+	return real_sigaction(number, new, old);
+}
+
+LP_EXPORT int sigaction(int number, const struct sigaction *new, struct sigaction *old)
+{
+	struct sigaction copy;
+
+	if (is_ours(number)) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (new &&lp_signal) {
+		copy = *new;
+		sigdelset(&copy.sa_mask, lp_signal);
+		new = &copy;
+	}
+	return next_sigaction(number, new, old);
+}
+
+/* glibc's signal() does not come back through the interposed sigaction. */
+LP_EXPORT sighandler_t signal(int number, sighandler_t function)
+{
+	static sighandler_t (*real)(int, sighandler_t);
+
+	if (!real)
+		real = lp_next("signal", NULL);
+	if (is_ours(number)) {
+		errno = EINVAL;
+		return SIG_ERR;
+	}
+	return real(number, function);
+}
+
+LP_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+	static int (*real)(int, const sigset_t *, sigset_t *);
+	sigset_t copy;
+
+	if (!real)
+		real = lp_next("sigprocmask", NULL);
+	return real(how, without_ours(set, &copy), old);
+}
+
+LP_EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	static int (*real)(int, const sigset_t *, sigset_t *);
+	sigset_t copy;
+
+	if (!real)
+		real = lp_next("pthread_sigmask", NULL);
+	return real(how, without_ours(set, &copy), old);
+}
+
+LP_EXPORT int sigsuspend(const sigset_t *set)
+{
+	static int (*real)(const sigset_t *);
+	sigset_t copy;
+
+	if (!real)
+		real = lp_next("sigsuspend", NULL);
+	return real(without_ours(set, &copy));
+}
+
+LP_EXPORT int sigwait(const sigset_t *set, int *number)
+{
+	static int (*real)(const sigset_t *, int *);
+	sigset_t copy;
+
+	if (!real)
+		real = lp_next("sigwait", NULL);
+	return real(without_ours(set, &copy), number);
+}
+
+LP_EXPORT int sigwaitinfo(const sigset_t *set, siginfo_t *info)
+{
+	static int (*real)(const sigset_t *, siginfo_t *);
+	sigset_t copy;
+
+	if (!real)
+		real = lp_next("sigwaitinfo", NULL);
+	return real(without_ours(set, &copy), info);
+}
+
+LP_EXPORT int signalfd(int fd, const sigset_t *set, int flags)
+{
+	static int (*real)(int, const sigset_t *, int);
+	sigset_t copy;
+
+	if (!real)
+		real = lp_next("signalfd", NULL);
+	return real(fd, without_ours(set, &copy), flags);
+}
+
+const sigset_t *lp_without_signal(const sigset_t *set, sigset_t *copy)
+{
+	return without_ours(set, copy);
+}
+
+int lp_signals_init(void)
+{
+	struct sigaction action = {.sa_sigaction = handler,
+				   .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+	struct sigaction old;
+	int number = (int)lp_options.signal;
+	sigset_t unblock;
+
+	if (number < SIGRTMIN || number > SIGRTMAX)
+		return -EINVAL;
+	if (next_sigaction(number, NULL, &old))
+		return -errno;
+	if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN)
+		return -EBUSY;
+	sigfillset(&action.sa_mask);
+	if (next_sigaction(number, &action, NULL))
+		return -errno;
+	sigemptyset(&unblock);
+	sigaddset(&unblock, number);
+	pthread_sigmask(SIG_UNBLOCK, &unblock, NULL);
+	lp_signal = number;
+	return 0;
+}

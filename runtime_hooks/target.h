@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of the shim offer each other. All of it runs inside the target: libc only, no malloc but the
+ * program's own calls passing through, no stdio, errno kept. Nothing here exits or prints.
+ */
+#ifndef LP_HOOKS_TARGET_H
+#define LP_HOOKS_TARGET_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/goroutine.h"
+#include "core/options.h"
+#include "core/runtime.h"
+#include "core/stream.h"
+#include "core/thread.h"
+
+#define LP_EXPORT __attribute__((visibility("default")))
+#define LP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define LP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* --- init.c --- */
+
+extern struct lp_options lp_options;
+
+/* The process that was initialised; another getpid() is a child made without fork handlers. 0: not yet. */
+extern int lp_pid;
+
+/* Why leakprof gave up in this process; NULL: it has not. */
+extern const char *lp_dormant_reason;
+
+/* Gives up: hooks go on passing through, and collections say REASON (a constant). */
+void lp_dormant(const char *reason);
+
+/* Whether an exit or the like should still be collected. */
+bool lp_awake(void);
+
+/*
+ * The next definition of SYMBOL behind ours. SONAME is tried where it was loaded out of the global scope (dlopen
+ * with RTLD_LOCAL). NULL: there is none.
+ */
+void *lp_next(const char *symbol, const char *soname);
+
+/* The program's name without its folder. */
+const char *lp_program_name(void);
+
+/* --- heap.c --- */
+
+/* The program's malloc_usable_size, or NULL when there is none. */
+size_t (*lp_heap_usable(void))(void *);
+
+/* Why blocks are not tracked (a constant), or NULL when they are. */
+const char *lp_heap_untracked(void);
+
+/* --- threads.c --- */
+
+extern __thread struct lp_thread *lp_self __attribute__((tls_model("initial-exec")));
+
+/* Registers the calling thread: stack bounds, alternate signal stack. */
+void lp_thread_enter(void);
+
+/* A slot without an alternate stack, for a thread that nobody registered. NULL: none is left. */
+struct lp_thread *lp_thread_claim(int tid);
+
+void lp_thread_release(struct lp_thread *thread);
+
+/* After fork: only the calling thread exists. */
+void lp_threads_after_fork(void);
+
+/* --- signals.c --- */
+
+/* The signal that triggers collections and stops threads. */
+extern int lp_signal;
+
+/* si_code of the coordinator's own signals: below zero, as the kernel asks of those a process queues. */
+#define LP_STOP_CODE (-31)
+
+/* Installs the handler. Returns 0, -EBUSY when the program already uses the signal, or -errno. */
+int lp_signals_init(void);
+
+/* SET without our signal: SET itself where it is NULL, else COPY, filled. */
+const sigset_t *lp_without_signal(const sigset_t *set, sigset_t *copy);
+
+/* --- restart.c --- */
+
+/* Called by the handler: makes the system call that our signal interrupted be made again. */
+void lp_restart(void *ucontext);
+
+/* --- stop.c --- */
+
+/* In the handler of a thread that is not the coordinator: parks while a stop is under way. */
+void lp_stop_here(struct lp_thread *thread, void *context);
+
+/*
+ * Stops all other threads; the caller's registers are those of CONTEXT (a ucontext_t), or, when that is NULL, of a
+ * call whose frames start at SP. Returns 0, or -errno after releasing them again.
+ */
+int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp);
+void lp_start_world(struct lp_thread *self);
+void lp_stop_after_fork(void);
+
+/* --- snapshot.c --- */
+
+struct lp_request {
+	enum lp_trigger trigger;
+	uint32_t peer;  /* LP_TRIGGER_SIGNAL: the requester's PID */
+	uint32_t token; /* and what it sent */
+};
+
+/*
+ * Collects, or queues the request when a collection is under way. CONTEXT is the ucontext_t of the signal that
+ * brought it, NULL for a call; SP then is where the caller's frames start. Returns 0, -EBUSY when queued, or
+ * -errno when the collection failed before there was a snapshot process to say so.
+ */
+int lp_collect(const struct lp_request *request, void *context, uintptr_t sp);
+
+/* The snapshot process may have ended. */
+void lp_snapshot_reap(void);
+
+/* Maps the control page that advertises us (protocol.h). Returns 0 or -errno. */
+int lp_snapshot_init(void);
+void lp_snapshot_after_fork(void);
+
+/* A word that an adapter keeps for its library, where marking would not find it: a root. */
+void lp_add_root(const void *word);
+
+/* --- deliver.c: in the snapshot process --- */
+
+struct lp_collection;
+
+/* Where the stream goes. FD is a connected socket, or -1: a reporter is started once there is something to say. */
+struct lp_delivery {
+	const struct lp_request *request;
+	uint32_t serial;
+	uint64_t seconds;
+	int fd;
+	char output[LP_PATH_MAX];
+};
+
+/* Connects to the requester, if there is one. Returns 0 or -errno. */
+int lp_deliver_open(struct lp_delivery *delivery);
+
+/* Sends the stream, or has a reporter write the profile. Returns 0 or -errno. */
+int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection);
+
+/* Appends one line to the log. */
+void lp_log(const struct lp_delivery *delivery, const char *text, const char *detail);
+
+/* --- registry.c --- */
+
+/* Makes RUNTIME known; the calling thread is the one that it runs in. */
+void lp_runtime_seen(struct lp_runtime *runtime);
+
+/*
+ * A new goroutine of RUNTIME, known by HANDLE. NULL when there is no memory: leakprof is dormant then.
+ */
+struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct lp_goroutine *values);
+
+/* It has ended: its handle and stack may be used again. */
+void lp_goroutine_end(struct lp_goroutine *goroutine);
+
+/* All goroutines of RUNTIME have ended. */
+void lp_runtime_reset(struct lp_runtime *runtime);
+
+/* After fork: only runtimes of the calling thread go on. */
+void lp_registry_after_fork(void);
+
+/* Goroutine slots by number; NULL past the last one. Skip those with ID 0. */
+struct lp_goroutine *lp_goroutine_at(size_t i);
+
+static inline size_t lp_handle_hash(const void *handle)
+{
+	return ((uintptr_t)handle >> 4) * 0x9e3779b97f4a7c15ull >> 32;
+}
+
+/* The goroutine of HANDLE, or NULL. Only the runtime's own thread may call this. */
+static inline struct lp_goroutine *lp_goroutine_find(const struct lp_runtime *runtime, const void *handle)
+{
+	size_t mask = runtime->table_size - 1;
+	size_t i = lp_handle_hash(handle);
+
+	if (LP_UNLIKELY(!runtime->table))
+		return NULL;
+	for (;; i++) {
+		struct lp_goroutine *goroutine = runtime->table[i & mask];
+
+		if (!goroutine || goroutine->handle == handle)
+			return goroutine;
+	}
+}
+
+/*
+ * Publishes WAIT: the calling wrapper is about to block for GOROUTINE. FRAME is the wrapper's
+ * __builtin_frame_address(0). Callee-saved registers that the wrapper itself uses are in its frame already,
+ * above WAIT; the others are saved here.
+ */
+static inline __attribute__((always_inline)) void
+lp_wait_begin(struct lp_goroutine *goroutine, struct lp_wait *wait, const struct lp_wait_kind *kind,
+	      void *object, void *frame)
+{
+	wait->kind = kind;
+	wait->frame = frame;
+	wait->object = object;
+	__asm__ volatile("movq %%rbx, %0\n\tmovq %%r12, %1\n\tmovq %%r13, %2\n\t"
+			 "movq %%r14, %3\n\tmovq %%r15, %4"
+			 : "=m"(wait->bx), "=m"(wait->r12), "=m"(wait->r13), "=m"(wait->r14),
+			   "=m"(wait->r15));
+	__atomic_store_n(&goroutine->wait, wait, __ATOMIC_RELEASE);
+}
+
+static inline __attribute__((always_inline)) void lp_wait_end(struct lp_goroutine *goroutine)
+{
+	__atomic_store_n(&goroutine->wait, NULL, __ATOMIC_RELEASE);
+}
+
+#endif
