@@ -9,12 +9,16 @@
 
 uint64_t *lp_heapmap[LP_CHUNK_COUNT];
 
-static size_t chunk_bytes;
+#define CHUNKS_MAX 65536u /* 4 TiB of heap */
+
+static uint32_t chunks[CHUNKS_MAX];
+static size_t chunk_count;
 
 uint64_t *lp_heapmap_chunk(uintptr_t index)
 {
 	uint64_t *chunk = lp_own_map(LP_CHUNK_BYTES);
 	uint64_t *other = NULL;
+	size_t slot;
 
 	if (!chunk)
 		return NULL;
@@ -23,11 +27,14 @@ uint64_t *lp_heapmap_chunk(uintptr_t index)
 		lp_own_unmap(chunk, LP_CHUNK_BYTES);
 		return other;
 	}
-	__atomic_fetch_add(&chunk_bytes, LP_CHUNK_BYTES, __ATOMIC_RELAXED);
+	slot = __atomic_fetch_add(&chunk_count, 1, __ATOMIC_ACQ_REL);
+	if (slot < CHUNKS_MAX)
+		__atomic_store_n(&chunks[slot], (uint32_t)index, __ATOMIC_RELEASE);
 	return chunk;
 }
 
-size_t lp_heapmap_bytes(void)
+const uint32_t *lp_heapmap_chunks(size_t *count)
 {
-	return __atomic_load_n(&chunk_bytes, __ATOMIC_RELAXED);
+	*count = chunk_count < CHUNKS_MAX ? chunk_count : CHUNKS_MAX;
+	return chunks;
 }

@@ -31,8 +31,8 @@ extern uint64_t *lp_heapmap[LP_CHUNK_COUNT];
 /* Maps the chunk of INDEX. Returns NULL when there is no memory: the heap map is then incomplete. */
 uint64_t *lp_heapmap_chunk(uintptr_t index);
 
-/* Bytes of chunks mapped so far (address space; what is untouched is not resident). */
-size_t lp_heapmap_bytes(void);
+/* The indexes of all chunks that are mapped, in no order. */
+const uint32_t *lp_heapmap_chunks(size_t *count);
 
 static inline void lp_heapmap_set(const void *block)
 {

@@ -145,8 +145,16 @@ static struct chunk *chunk_at(struct lp_mark *mark, uintptr_t index)
 {
 	if (index >= LP_CHUNK_COUNT)
 		return NULL;
-	if (!mark->chunks[index])
-		mark->chunks[index] = lp_own_map(sizeof(struct chunk));
+	if (mark->chunks[index])
+		return mark->chunks[index];
+	if (!mark->span || index << LP_CHUNK_SHIFT < mark->low) {
+		mark->span += mark->span ? mark->low - (index << LP_CHUNK_SHIFT)
+					 : 1ul << LP_CHUNK_SHIFT;
+		mark->low = index << LP_CHUNK_SHIFT;
+	}
+	if ((index + 1) << LP_CHUNK_SHIFT > mark->low + mark->span)
+		mark->span = ((index + 1) << LP_CHUNK_SHIFT) - mark->low;
+	mark->chunks[index] = lp_own_map(sizeof(struct chunk));
 	return mark->chunks[index];
 }
 
@@ -199,10 +207,11 @@ static bool index_chunk(struct lp_mark *mark, uintptr_t index)
 
 static bool index_heap(struct lp_mark *mark)
 {
-	uintptr_t i;
+	size_t count;
+	const uint32_t *chunks = lp_heapmap_chunks(&count);
 
-	for (i = 0; mark->usable && i < LP_CHUNK_COUNT; i++)
-		if (lp_heapmap[i] && !index_chunk(mark, i))
+	while (mark->usable && count-- > 0)
+		if (lp_heapmap[chunks[count]] && !index_chunk(mark, chunks[count]))
 			return false;
 	return true;
 }
@@ -268,23 +277,6 @@ static bool index_pieces(struct lp_mark *mark)
 	return true;
 }
 
-static void find_bounds(struct lp_mark *mark)
-{
-	uintptr_t first = 0;
-	uintptr_t last = 0;
-	uintptr_t i;
-
-	for (i = 0; i < LP_CHUNK_COUNT; i++) {
-		if (!mark->chunks[i])
-			continue;
-		if (!last)
-			first = i;
-		last = i + 1;
-	}
-	mark->low = first << LP_CHUNK_SHIFT;
-	mark->span = (last - first) << LP_CHUNK_SHIFT;
-}
-
 int lp_mark_ready(struct lp_mark *mark, const struct lp_mark_client *client)
 {
 	mark->client = *client;
@@ -292,7 +284,6 @@ int lp_mark_ready(struct lp_mark *mark, const struct lp_mark_client *client)
 	lp_vec_sort(&mark->arenas);
 	if (!index_heap(mark) || !index_pieces(mark) || lp_vec_failed())
 		return -ENOMEM;
-	find_bounds(mark);
 	return 0;
 }
 
