@@ -189,14 +189,21 @@ struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct l
 	return goroutine;
 }
 
+void lp_goroutine_ending(struct lp_goroutine *goroutine)
+{
+	if (!(goroutine->flags & (LP_T_ENDING | LP_T_SERVICE | LP_T_MAIN)))
+		goroutine->runtime->finished++;
+	goroutine->flags |= LP_T_ENDING;
+}
+
 void lp_goroutine_end(struct lp_goroutine *goroutine)
 {
 	struct lp_runtime *runtime = goroutine->runtime;
 
+	lp_goroutine_ending(goroutine);
 	__atomic_store_n(&goroutine->id, 0, __ATOMIC_RELEASE);
 	delete (runtime, goroutine);
 	runtime->table_used--;
-	runtime->finished += !(goroutine->flags & (LP_T_SERVICE | LP_T_MAIN));
 	give_back(goroutine);
 }
 

@@ -157,6 +157,9 @@ void lp_runtime_seen(struct lp_runtime *runtime);
  */
 struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct lp_goroutine *values);
 
+/* It is about to end, and counted as finished: its last handlers may still run, and wait. */
+void lp_goroutine_ending(struct lp_goroutine *goroutine);
+
 /* It has ended: its handle and stack may be used again. */
 void lp_goroutine_end(struct lp_goroutine *goroutine);
 

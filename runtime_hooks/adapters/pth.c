@@ -295,10 +295,7 @@ LP_EXPORT __attribute__((noreturn)) void pth_exit(void *value)
 	if (goroutine) {
 		/* Cleanup handlers are to run: a wait in one of them is an outermost one. */
 		lp_wait_end(goroutine);
-		if (!(goroutine->flags & (LP_T_ENDING | LP_T_MAIN))) {
-			goroutine->flags |= LP_T_ENDING;
-			lp_pth.finished++;
-		}
+		lp_goroutine_ending(goroutine);
 	}
 	real.exit(value);
 }

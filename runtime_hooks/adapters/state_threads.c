@@ -184,8 +184,9 @@ LP_EXPORT struct st *st_thread_create(void *(*start)(void *), void *argument, in
 	if (old)
 		lp_goroutine_end(old);
 	values.handle = thread;
-	values.stack_low = thread->stack->bottom;
-	values.stack_high = thread->stack->top;
+	/* With its two red zones, which are accessible in this build. */
+	values.stack_low = thread->stack->mapping;
+	values.stack_high = thread->stack->mapping + thread->stack->mapping_size;
 	values.creator = creator ? creator->id : 0;
 	values.flags = initialising ? LP_T_SERVICE : 0;
 	lp_goroutine_new(&lp_state_threads, &values);
@@ -203,10 +204,7 @@ LP_EXPORT __attribute__((noreturn)) void st_thread_exit(void *result)
 	if (goroutine) {
 		/* Destructors of thread data are to run: a wait in one of them is an outermost one. */
 		lp_wait_end(goroutine);
-		if (!(goroutine->flags & LP_T_ENDING)) {
-			goroutine->flags |= LP_T_ENDING;
-			lp_state_threads.finished += !(goroutine->flags & LP_T_MAIN);
-		}
+		lp_goroutine_ending(goroutine);
 	}
 	real.exit(result);
 }
