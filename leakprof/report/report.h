@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reporter: one collection, read from a raw stream or from a profile, and written in every form
- * there is.
+ * A report: what one collection found, filled from a raw stream or from a profile, and written in every form there is.
  *
- *     raw stream -> unwind, symbolize, group --\
- *                                               >-- struct lp_report -> profile, text, debug=1,
- * debug=2, info profile -----------------> read ---------/
+ *     raw stream -> unwind, symbolize, group ---+
+ *                                               +--> struct lp_report --> profile, text, Go's texts, info
+ *     profile -> samples and comments ----------+
  *
- * Both ways in give the same report but for what a profile does not hold: goroutines one by one
- * (debug=2). No function prints to stderr or exits. A report belongs to one thread at a time;
- * separate reports are independent.
+ * Both give the same report, but for what a profile does not hold: single goroutines and what function an address is
+ * how far into. Nothing here prints to stderr or exits.
  */
 #ifndef LP_REPORT_REPORT_H
 #define LP_REPORT_REPORT_H
@@ -20,93 +18,148 @@
 #include <stdio.h>
 
 #include "core/stream.h"
-#include "core/stream_read.h" /* struct lp_reason */
 
-/* Which goroutines a report is about. */
-enum lp_scope {
-	LP_SCOPE_LEAKED = 0, /* the profile goroutineleak */
-	LP_SCOPE_ALL = 1,    /* the profile goroutine */
+struct lp_place;
+
+struct lp_frame {
+	const char *function; /* "?" when unknown */
+	const char *system_name;
+	const char *file;     /* "" when unknown */
+	int64_t line;
+	int64_t start_line;
+	int64_t offset;       /* of the address into the function; -1: unknown */
+	bool inlined;
 };
 
-struct lp_report_options {
-	enum lp_scope scope;	/* of a report from a raw stream; a profile has its own */
-	const char *debug_path; /* folder of more debug files (.build-id/xx/yyy.debug); NULL:
-				   $LEAKPROF_DEBUG_PATH */
-	bool no_symbols;	/* addresses only: read no file of the target's */
+/* One address: of a call instruction, in a mapping of the report; frames innermost first. */
+struct lp_location {
+	uint64_t address;
+	uint32_t mapping; /* index, or LP_NONE */
+	bool runtime;     /* in a coroutine library */
+	const struct lp_frame *frames;
+	size_t frame_count;
 };
 
-struct lp_report;
+/* Goroutines that leaked at one place. */
+struct lp_site {
+	uint64_t count;
+	const char *wait;
+	const struct lp_location *const *locations; /* innermost first */
+	size_t location_count;
+	struct lp_frame creator; /* FUNCTION NULL: unknown */
+	uint64_t oldest_ns;      /* how long the oldest has waited; 0: unknown */
+	uint64_t stack_bytes;
+	uint64_t heap_bytes;
+};
 
-/* Whether DATA begins as a raw stream does (else it may be a profile). */
-bool lp_report_is_raw(const void *data, size_t size);
+struct lp_report_goroutine {
+	uint64_t id;
+	uint64_t creator;
+	uint64_t waited_ns; /* 0: unknown */
+	uint32_t site;      /* of a leaked one, else LP_NONE */
+};
+
+struct lp_report_mapping {
+	uint64_t start;
+	uint64_t end;
+	uint64_t offset;
+	const char *path;
+	const char *build_id;
+};
+
+struct lp_report_runtime {
+	const char *name;
+	const char *path;
+	uint64_t created;
+	uint64_t finished;
+};
+
+struct lp_report_note {
+	enum lp_severity severity;
+	const char *text;
+};
+
+struct lp_report {
+	uint32_t pid;
+	uint32_t trigger;
+	uint32_t measured;
+	uint32_t serial;
+	const char *program;
+	const char *cmdline;
+	const char *version; /* of the leakprof that measured */
+	uint64_t time_ns;
+	uint64_t start_ns;
+	uint64_t figures[LP_FIG_FAILURES + 1];
+	uint64_t states[LP_STATE_SLEEP + 1]; /* goroutines by state */
+	struct lp_site *sites; /* biggest first */
+	size_t site_count;
+	struct lp_report_goroutine *goroutines; /* leaked ones by id; none from a profile */
+	size_t goroutine_count;
+	bool from_profile;
+	struct lp_report_mapping *mappings;
+	size_t mapping_count;
+	struct lp_report_runtime *runtimes;
+	size_t runtime_count;
+	struct lp_report_note *notes;
+	size_t note_count;
+	struct lp_place *places; /* locations by address */
+	void **kept;             /* memory that goes with the report */
+	size_t kept_count;
+};
 
 /*
- * Reads SIZE bytes of DATA, a whole raw stream or a profile (gzip'd or not), whichever it is, into
- * a new *REPORT, which keeps nothing of DATA. Raw streams are unwound and symbolized from the files
- * that the target had mapped; what cannot be read there makes frames poorer and adds a note, never
- * an error. OPTIONS may be NULL: defaults. Returns 0; -EBADMSG (broken), -EPROTONOSUPPORT (another
- * version), -E2BIG (over a limit) for bad input, or -ENOMEM. On error *REPORT is NULL and REASON
- * has one line without a newline: "section 6 (goroutines): bad CRC".
+ * Reads DATA, a raw snapshot or a profile. DEBUG_PATH: one more folder of debug files, or NULL. Returns 0; -EBADMSG with
+ * a one-line constant reason at *REASON; -ENOMEM. *REPORT is to be freed by lp_report_free.
  */
-int lp_report_load(struct lp_report **report, const void *data, size_t size,
-		   const struct lp_report_options *options, struct lp_reason *reason);
-
-/* REPORT may be NULL. */
+int lp_report_load(struct lp_report **report, const void *data, size_t size, const char *debug_path,
+		   const char **reason);
 void lp_report_free(struct lp_report *report);
 
-/* Whether zero leaks means that there are none: anything but LP_MEASURED is no result (exit code
- * 3). */
-enum lp_measured lp_report_measured(const struct lp_report *report);
-
-/* Why nothing was measured, one line for a person; NULL when something was. Lives as long as
- * REPORT. */
-const char *lp_report_unmeasured_why(const struct lp_report *report);
-
-/* Leaked goroutines, of whatever scope the report is. */
+/* How many goroutines are leaked. */
 uint64_t lp_report_leaked(const struct lp_report *report);
 
-/* Of the target: its PID, and the serial number of this collection in it. */
-uint32_t lp_report_pid(const struct lp_report *report);
-uint32_t lp_report_serial(const struct lp_report *report);
+/* Why nothing was measured, or NULL: then no leak means none. */
+const char *lp_report_unmeasured(const struct lp_report *report);
 
-/* When the target was stopped, nanoseconds since 1970. */
-uint64_t lp_report_time_ns(const struct lp_report *report);
-
-/* Path of the target's program; "" when unknown. Lives as long as REPORT. */
-const char *lp_report_program(const struct lp_report *report);
-
-/*
- * All writers below write to OUT and leave it open. They return 0, -EIO when OUT has failed (or was
- * failing before; ferror(3) tells), or -ENOMEM.
- */
-
-/*
- * The profile as a gzip'd pprof file. In *DATA, from malloc, for the caller to free; *SIZE bytes.
- * Never empty: without leaks it is a valid profile with no sample. Returns 0 or -ENOMEM, -EINVAL.
- */
+/* The profile as gzip'd pprof, to be freed. Returns 0 or -ENOMEM. */
 int lp_report_profile(const struct lp_report *report, void **data, size_t *size);
 
-/* One line, ending in a newline: what was measured, and the verdict. Also the first line of
- * lp_report_text. */
-int lp_report_summary(const struct lp_report *report, FILE *out);
+/* For a person. COLOUR: with escape sequences. These return 0 or -errno of a failed write. */
+int lp_report_text(const struct lp_report *report, FILE *file, bool colour);
 
-/* The report for a person: summary, leaks by site with the biggest first, notes. COLOUR: with
- * escape sequences. */
-int lp_report_text(const struct lp_report *report, FILE *out, bool colour);
+/* One line: counts, or why nothing was measured. */
+int lp_report_summary(const struct lp_report *report, FILE *file);
 
-/* Whether text for FILE may be coloured: it is a terminal, NO_COLOR is not set, TERM is not "dumb".
- */
-bool lp_report_colour(FILE *file);
+/* Go's text forms, LEVEL 1 or 2. -ENOTSUP: level 2 of a profile, which does not hold single goroutines. */
+int lp_report_debug(const struct lp_report *report, FILE *file, int level);
 
-/*
- * Go's text forms, LEVEL 1 or 2. Level 2 lists goroutines one by one, which only a raw stream
- * knows: -ENOTSUP for a report from a profile, -EINVAL for another LEVEL; REASON then says what to
- * do instead.
- */
-int lp_report_debug(const struct lp_report *report, FILE *out, int level, struct lp_reason *reason);
+int lp_report_info(const struct lp_report *report, FILE *file);
 
-/* What was seen and measured: process, trigger, runtimes, goroutines by state, figures, notes,
- * mappings. */
-int lp_report_info(const struct lp_report *report, FILE *out);
+/* --- For the files of this folder --- */
+
+/* SIZE zero bytes that are freed with REPORT; NULL: no memory. */
+void *lp_report_alloc(struct lp_report *report, size_t size);
+
+/* A copy of TEXT, freed with REPORT; "" when there is no memory. */
+const char *lp_report_keep(struct lp_report *report, const char *text);
+
+/* The location of ADDRESS, made by MAKE (which fills it) when it is not there yet. NULL: no memory. */
+struct lp_location *lp_report_location(struct lp_report *report, uint64_t address,
+				       void (*make)(void *context, struct lp_location *location), void *context);
+
+/* The location of ADDRESS, or NULL. */
+const struct lp_location *lp_report_find(const struct lp_report *report, uint64_t address);
+
+/* The frame that a person wants to see of SITE: the innermost outside the coroutine library; NULL: none. */
+const struct lp_frame *lp_site_frame(const struct lp_site *site);
+
+int lp_report_load_raw(struct lp_report *report, const void *data, size_t size, const char *debug_path,
+		       const char **reason);
+int lp_report_load_profile(struct lp_report *report, const void *data, size_t size, const char **reason);
+
+/* comments.c: what pprof has no field for. ADD is called with each line. */
+void lp_report_write_comments(const struct lp_report *report, void (*add)(void *context, const char *line),
+			      void *context);
+void lp_report_read_comment(struct lp_report *report, const char *line);
 
 #endif

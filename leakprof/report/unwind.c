@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See unwind.h. The first frame's address is that of its call instruction, not of the one behind, so that a call
+ * which never returns is still found in its own function.
+ */
+#include <libunwind.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/unwind.h"
+
+/* Not in libunwind's public header; perf declares it likewise. */
+extern int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t space, unw_word_t ip, unw_dyn_info_t *di,
+					      unw_proc_info_t *info, int need_unwind_info, void *argument);
+
+struct lp_unwinder {
+	struct lp_object *const *objects;
+	size_t count;
+	unw_addr_space_t space;
+	const struct lp_raw_stack *stack;
+	const char *bytes;
+};
+
+struct lp_object *lp_object_of(struct lp_object *const *objects, size_t count, uint64_t address)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (address >= objects[i]->low && address < objects[i]->high)
+			return objects[i];
+	return NULL;
+}
+
+static const Elf64_Phdr *find_segment(const struct lp_object *object, uint32_t type)
+{
+	size_t i;
+
+	for (i = 0; i < object->phnum; i++)
+		if (object->phdr[i].p_type == type)
+			return &object->phdr[i];
+	return NULL;
+}
+
+/* The head of .eh_frame_hdr: version, encodings of pointer, count and table. */
+struct frame_header {
+	unsigned char version;
+	unsigned char pointer_encoding;
+	unsigned char count_encoding;
+	unsigned char table_encoding;
+	int32_t eh_frame;
+	uint32_t count;
+};
+
+static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *info, int need, void *argument)
+{
+	struct lp_unwinder *unwinder = argument;
+	const struct lp_object *object = lp_object_of(unwinder->objects, unwinder->count, ip);
+	const Elf64_Phdr *segment = object ? find_segment(object, PT_GNU_EH_FRAME) : NULL;
+	const struct frame_header *header =
+		segment ? lp_object_at(object, segment->p_vaddr, sizeof(*header)) : NULL;
+	unw_dyn_info_t table = {0};
+
+	/* 0x1b: pcrel sdata4; 0x03: udata4; 0x3b: datarel sdata4: what every linker writes. */
+	if (!header || header->version != 1 || header->pointer_encoding != 0x1b ||
+	    header->count_encoding != 0x03 || header->table_encoding != 0x3b ||
+	    header->count > segment->p_filesz / 8)
+		return -UNW_ENOINFO;
+	table.format = UNW_INFO_FORMAT_REMOTE_TABLE;
+	table.start_ip = object->low;
+	table.end_ip = object->high;
+	table.u.rti.segbase = object->bias + segment->p_vaddr;
+	table.u.rti.table_data = table.u.rti.segbase + sizeof(*header);
+	table.u.rti.table_len = header->count * 8 / sizeof(unw_word_t);
+	return UNW_OBJ(dwarf_search_unwind_table)(space, ip, &table, info, need, argument);
+}
+
+static void put_unwind_info(unw_addr_space_t space, unw_proc_info_t *info, void *argument)
+{
+	(void)space;
+	(void)info;
+	(void)argument;
+}
+
+static int get_list_address(unw_addr_space_t space, unw_word_t *address, void *argument)
+{
+	(void)space;
+	(void)address;
+	(void)argument;
+	return -UNW_ENOINFO;
+}
+
+static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *value, int write, void *argument)
+{
+	const struct lp_unwinder *unwinder = argument;
+	const struct lp_raw_stack *stack = unwinder->stack;
+	const struct lp_object *object;
+	const void *data;
+
+	(void)space;
+	if (write)
+		return -UNW_EINVAL;
+	if (address >= stack->sp && address - stack->sp < stack->length) {
+		if (stack->length - (address - stack->sp) < sizeof(*value))
+			return -UNW_EINVAL;
+		memcpy(value, unwinder->bytes + (address - stack->sp), sizeof(*value));
+		return 0;
+	}
+	object = lp_object_of(unwinder->objects, unwinder->count, address);
+	data = object ? lp_object_at(object, address - object->bias, sizeof(*value)) : NULL;
+	if (!data)
+		return -UNW_EINVAL;
+	memcpy(value, data, sizeof(*value));
+	return 0;
+}
+
+static int access_reg(unw_addr_space_t space, unw_regnum_t number, unw_word_t *value, int write, void *argument)
+{
+	const struct lp_raw_stack *stack = ((struct lp_unwinder *)argument)->stack;
+
+	(void)space;
+	if (write)
+		return -UNW_EREADONLYREG;
+	switch (number) {
+	case UNW_X86_64_RIP:
+		*value = stack->pc - 1;
+		return 0;
+	case UNW_X86_64_RSP:
+		*value = stack->sp;
+		return 0;
+	case UNW_X86_64_RBP:
+		*value = stack->bp;
+		return 0;
+	case UNW_X86_64_RBX:
+		*value = stack->bx;
+		return 0;
+	case UNW_X86_64_R12:
+		*value = stack->r12;
+		return 0;
+	case UNW_X86_64_R13:
+		*value = stack->r13;
+		return 0;
+	case UNW_X86_64_R14:
+		*value = stack->r14;
+		return 0;
+	case UNW_X86_64_R15:
+		*value = stack->r15;
+		return 0;
+	}
+	*value = 0;
+	return 0;
+}
+
+static int access_fpreg(unw_addr_space_t space, unw_regnum_t number, unw_fpreg_t *value, int write, void *argument)
+{
+	(void)space;
+	(void)number;
+	(void)value;
+	(void)write;
+	(void)argument;
+	return -UNW_EINVAL;
+}
+
+static int resume(unw_addr_space_t space, unw_cursor_t *cursor, void *argument)
+{
+	(void)space;
+	(void)cursor;
+	(void)argument;
+	return -UNW_EINVAL;
+}
+
+static int get_proc_name(unw_addr_space_t space, unw_word_t address, char *name, size_t size, unw_word_t *offset,
+			 void *argument)
+{
+	(void)space;
+	(void)address;
+	(void)name;
+	(void)size;
+	(void)offset;
+	(void)argument;
+	return -UNW_ENOINFO;
+}
+
+static unw_accessors_t accessors = {
+	.find_proc_info = find_proc_info,
+	.put_unwind_info = put_unwind_info,
+	.get_dyn_info_list_addr = get_list_address,
+	.access_mem = access_mem,
+	.access_reg = access_reg,
+	.access_fpreg = access_fpreg,
+	.resume = resume,
+	.get_proc_name = get_proc_name,
+};
+
+struct lp_unwinder *lp_unwinder_new(struct lp_object *const *objects, size_t count)
+{
+	struct lp_unwinder *unwinder = calloc(1, sizeof(*unwinder));
+
+	if (!unwinder)
+		return NULL;
+	unwinder->objects = objects;
+	unwinder->count = count;
+	unwinder->space = unw_create_addr_space(&accessors, 0);
+	if (!unwinder->space) {
+		free(unwinder);
+		return NULL;
+	}
+	unw_set_caching_policy(unwinder->space, UNW_CACHE_GLOBAL);
+	return unwinder;
+}
+
+void lp_unwinder_free(struct lp_unwinder *unwinder)
+{
+	if (!unwinder)
+		return;
+	unw_destroy_addr_space(unwinder->space);
+	free(unwinder);
+}
+
+size_t lp_unwind(struct lp_unwinder *unwinder, const struct lp_stream *stream, const struct lp_raw_stack *stack,
+		 uint64_t *addresses)
+{
+	unw_word_t last = 0;
+	unw_cursor_t cursor;
+	size_t n = 0;
+
+	unwinder->stack = stack;
+	unwinder->bytes = stream->stack_bytes + stack->offset;
+	addresses[n++] = stack->pc - 1;
+	if (unw_init_remote(&cursor, unwinder->space, unwinder))
+		return n;
+	while (n < LP_FRAMES_MAX && unw_step(&cursor) > 0) {
+		unw_word_t ip;
+		unw_word_t sp;
+
+		if (unw_get_reg(&cursor, UNW_REG_IP, &ip) || unw_get_reg(&cursor, UNW_REG_SP, &sp) ||
+		    !ip || sp <= last || !lp_object_of(unwinder->objects, unwinder->count, ip - 1))
+			break;
+		last = sp;
+		addresses[n++] = ip - 1;
+	}
+	return n;
+}
