@@ -157,6 +157,9 @@ int lp_report_load_raw(struct lp_report *report, const void *data, size_t size, 
 		       const char **reason);
 int lp_report_load_profile(struct lp_report *report, const void *data, size_t size, const char **reason);
 
+/* profile.c: debug=1 is a form of the profile. */
+int lp_report_write_debug1(const struct lp_report *report, FILE *file);
+
 /* comments.c: what pprof has no field for. ADD is called with each line. */
 void lp_report_write_comments(const struct lp_report *report, void (*add)(void *context, const char *line),
 			      void *context);
