@@ -145,6 +145,7 @@ static void leave(void *unused)
 {
 	struct lp_thread *thread = lp_self;
 
+	(void)unused;
 	if (!thread)
 		return;
 	/* A stop from here on borrows a slot for as long as it lasts. */

@@ -9,7 +9,7 @@
 #include <uthash.h>
 
 #include "core/stream_read.h"
-#include "report/dwarf.h"
+#include "report/debuginfo.h"
 #include "report/object.h"
 #include "report/report.h"
 #include "report/unwind.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See dwarf.h. Opening reads only the top entry of every compilation unit, for its address ranges. A unit that is asked
+ * See debuginfo.h. Opening reads only the top entry of every compilation unit, for its address ranges. A unit that is asked
  * for is read once into two sorted arrays: scopes (functions and inlined calls, with their nesting depth) and
  * lines.
  *
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/dwarf.h"
+#include "report/debuginfo.h"
 
 #define DEPTH_MAX 256
 #define REFERENCE_MAX 8 /* abstract origin of a specification of ... */

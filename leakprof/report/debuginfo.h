@@ -3,8 +3,8 @@
  * Functions, inlined frames and lines of addresses, by libdwarf. Compilation units are read when an address in them is
  * asked for, and kept.
  */
-#ifndef LP_REPORT_DWARF_H
-#define LP_REPORT_DWARF_H
+#ifndef LP_REPORT_DEBUGINFO_H
+#define LP_REPORT_DEBUGINFO_H
 
 #include <stddef.h>
 #include <stdint.h>

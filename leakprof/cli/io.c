@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files in and out, whole or not at all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+#define INPUT_MAX ((size_t)4 << 30)
+
+int lp_read_all(int fd, size_t limit, void **data, size_t *size)
+{
+	size_t room = 65536;
+	char *bytes = malloc(room);
+	ssize_t n;
+	int r;
+
+	*size = 0;
+	while (bytes && (n = read(fd, bytes + *size, room - *size)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || (*size += (size_t)n) > limit) {
+			r = n < 0 ? -errno : -EFBIG;
+			free(bytes);
+			return r;
+		}
+		if (*size == room) {
+			char *larger = realloc(bytes, room *= 2);
+
+			if (!larger)
+				free(bytes);
+			bytes = larger;
+		}
+	}
+	*data = bytes;
+	return bytes ? 0 : -ENOMEM;
+}
+
+int lp_read_file(const char *path, void **data, size_t *size)
+{
+	bool standard = !strcmp(path, "-");
+	int fd = standard ? 0 : open(path, O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return lp_fail(LP_EXIT_INPUT, "%s cannot be opened: %s", path, strerror(errno));
+	r = lp_read_all(fd, INPUT_MAX, data, size);
+	if (!standard)
+		close(fd);
+	return r ? lp_fail(LP_EXIT_INPUT, "%s cannot be read: %s", path, strerror(-r)) : LP_EXIT_OK;
+}
+
+static int write_all(int fd, const void *data, size_t size)
+{
+	const char *at = data;
+
+	while (size) {
+		ssize_t n = write(fd, at, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+/* A terminal, pipe or device cannot be renamed over. */
+static bool is_special(const char *path)
+{
+	struct stat status;
+
+	return !stat(path, &status) && !S_ISREG(status.st_mode);
+}
+
+static int write_directly(const char *path, const void *data, size_t size)
+{
+	bool standard = !strcmp(path, "-");
+	int fd = standard ? 1 : open(path, O_WRONLY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : write_all(fd, data, size);
+
+	if (!standard && fd >= 0)
+		close(fd);
+	return r;
+}
+
+static int write_beside(const char *path, const void *data, size_t size)
+{
+	char *beside = NULL;
+	int fd;
+	int r;
+
+	if (asprintf(&beside, "%s.%ld.part", path, (long)getpid()) < 0)
+		return -ENOMEM;
+	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : write_all(fd, data, size);
+	if (fd >= 0 && close(fd) && !r)
+		r = -errno;
+	if (!r && rename(beside, path))
+		r = -errno;
+	if (r && fd >= 0)
+		unlink(beside);
+	free(beside);
+	return r;
+}
+
+int lp_write_file(const char *path, const void *data, size_t size)
+{
+	int r = !strcmp(path, "-") || is_special(path) ? write_directly(path, data, size)
+						       : write_beside(path, data, size);
+
+	return r ? lp_fail(LP_EXIT_OUTPUT, "%s cannot be written: %s; choose another place with -o", path,
+			   strerror(-r))
+		 : LP_EXIT_OK;
+}
+
+int lp_load_data(const char *name, const void *data, size_t size, struct lp_report **report)
+{
+	const char *reason = "";
+	int r = lp_report_load(report, data, size, getenv("LEAKPROF_DEBUG_PATH"), &reason);
+
+	if (r == -ENOMEM)
+		return lp_fail(LP_EXIT_FAILED, "there is not enough memory to read %s", name);
+	return r ? lp_fail(LP_EXIT_INPUT, "%s: %s", name, reason) : LP_EXIT_OK;
+}
+
+int lp_load_file(const char *path, struct lp_report **report)
+{
+	void *data;
+	size_t size;
+	int code = lp_read_file(path, &data, &size);
+
+	if (code)
+		return code;
+	code = lp_load_data(path, data, size, report);
+	free(data);
+	return code;
+}
+
+bool lp_may_colour(FILE *file)
+{
+	const char *terminal = getenv("TERM");
+
+	return isatty(fileno(file)) && !getenv("NO_COLOR") && terminal && strcmp(terminal, "dumb");
+}

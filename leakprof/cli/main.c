@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The leakprof program: the table of verbs, and the one place that prints an error and exits.
+ */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "core/options.h"
+
+static const struct lp_verb verbs[] = {
+	{"run", "[options] [--] PROGRAM [ARGUMENTS]", "run a program and profile its leaked goroutines when it exits",
+	 "  -o, --output FILE  the profile (default leak.pb.gz)\n"
+	 "  -q, --quiet        no summary on standard error\n",
+	 lp_verb_run},
+	{"snapshot", "[options] PID", "profile a running program that has the shim loaded",
+	 "  -o, --output FILE  the profile (default leakprof.PID.pb.gz; -: standard output;\n"
+	 "                     a name that ends in .raw gets the raw snapshot)\n"
+	 "      --debug LEVEL  instead, Go's text on standard output: 1 by site, 2 by goroutine\n"
+	 "      --timeout TIME how long to wait (default 10s)\n",
+	 lp_verb_snapshot},
+	{"report", "[options] FILE", "print the leaks in a profile or raw snapshot",
+	 "      --debug LEVEL  Go's text: 1 by site, 2 by goroutine (raw snapshots only)\n", lp_verb_report},
+	{"info", "FILE", "print what was seen and measured", "", lp_verb_info},
+	{"help", "[VERB|options]", "explain a verb, or LEAKPROF_OPTIONS", "", lp_verb_help},
+	{"version", "", "print the version", "", lp_verb_version},
+};
+
+static char message[1024];
+const struct lp_verb *lp_current_verb;
+
+int lp_fail(int code, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(message, sizeof(message), format, arguments);
+	va_end(arguments);
+	return code;
+}
+
+int lp_usage(const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	va_start(arguments, format);
+	n = vsnprintf(message, sizeof(message), format, arguments);
+	va_end(arguments);
+	if (n >= 0 && (size_t)n < sizeof(message))
+		snprintf(message + n, sizeof(message) - (size_t)n, "; see leakprof %s --help",
+			 lp_current_verb ? lp_current_verb->name : "");
+	return LP_EXIT_USAGE;
+}
+
+static const struct lp_verb *find_verb(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (!strcmp(verbs[i].name, name))
+			return &verbs[i];
+	return NULL;
+}
+
+static int print_verbs(FILE *file)
+{
+	size_t i;
+
+	fputs("usage: leakprof VERB [options]\n\n", file);
+	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		fprintf(file, "  %-9s %s\n", verbs[i].name, verbs[i].help);
+	fputs("\nleakprof help VERB explains one.\n", file);
+	return ferror(file) ? LP_EXIT_OUTPUT : LP_EXIT_OK;
+}
+
+static int print_help(const struct lp_verb *verb)
+{
+	printf("usage: leakprof %s %s\n\n%c%s.\n", verb->name, verb->arguments, verb->help[0] - 32,
+	       verb->help + 1);
+	if (*verb->options)
+		printf("\n%s", verb->options);
+	fflush(stdout);
+	if (verb->run == lp_verb_run)
+		lp_options_help(1, LP_OPT_RUN);
+	return LP_EXIT_OK;
+}
+
+int lp_verb_help(int argc, char **argv)
+{
+	const struct lp_verb *verb;
+
+	if (argc < 2)
+		return print_verbs(stdout);
+	if (!strcmp(argv[1], "options")) {
+		puts("LEAKPROF_OPTIONS holds key=value pairs with colons between:\n");
+		fflush(stdout);
+		lp_options_help(1, LP_OPT_TARGET);
+		return LP_EXIT_OK;
+	}
+	verb = find_verb(argv[1]);
+	return verb ? print_help(verb) : lp_usage("there is no verb %s", argv[1]);
+}
+
+int lp_verb_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("leakprof " LP_VERSION);
+	return LP_EXIT_OK;
+}
+
+static int dispatch(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_verbs(stderr);
+		return LP_EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return print_verbs(stdout);
+	if (!strcmp(argv[1], "--version"))
+		return lp_verb_version(argc, argv);
+	lp_current_verb = find_verb(argv[1]);
+	if (!lp_current_verb)
+		return lp_fail(LP_EXIT_USAGE, "there is no verb %s; see leakprof help", argv[1]);
+	if (argc > 2 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h")))
+		return print_help(lp_current_verb);
+	return lp_current_verb->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	int code;
+
+	/* A reader that went away is a failed write, with a message. */
+	signal(SIGPIPE, SIG_IGN);
+	code = dispatch(argc, argv);
+	if (fflush(stdout) && !code)
+		code = lp_fail(LP_EXIT_OUTPUT, "standard output could not be written");
+	if (message[0])
+		fprintf(stderr, "leakprof: %s\n", message);
+	return code;
+}

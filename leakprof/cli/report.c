@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The verbs that read a file: report and info. report --from-snapshot=OUTPUT is what a snapshot starts: a raw stream on
+ * standard input becomes the profile OUTPUT.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static int read_level(const char *text, int *level)
+{
+	if (strcmp(text, "1") && strcmp(text, "2"))
+		return lp_usage("--debug takes 1 or 2, not %s", text);
+	*level = text[0] - '0';
+	return LP_EXIT_OK;
+}
+
+static int from_snapshot(const char *output)
+{
+	struct lp_report *report;
+	void *data;
+	size_t size;
+	int code = lp_load_file("-", &report);
+
+	if (code)
+		return code;
+	code = lp_report_profile(report, &data, &size)
+		       ? lp_fail(LP_EXIT_FAILED, "there is not enough memory for the profile")
+		       : LP_EXIT_OK;
+	lp_report_free(report);
+	if (code)
+		return code;
+	code = lp_write_file(output, data, size);
+	free(data);
+	return code;
+}
+
+static int print(const struct lp_report *report, const char *path, int level)
+{
+	int r = level ? lp_report_debug(report, stdout, level)
+		      : lp_report_text(report, stdout, lp_may_colour(stdout));
+
+	if (r == -ENOTSUP)
+		return lp_fail(LP_EXIT_INPUT,
+			       "%s is a profile, which does not hold single goroutines: take a raw snapshot with "
+			       "leakprof snapshot -o FILE.raw or leakprof run --keep-raw",
+			       path);
+	if (r)
+		return lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s", strerror(-r));
+	return lp_report_unmeasured(report) ? LP_EXIT_UNMEASURED : LP_EXIT_OK;
+}
+
+int lp_verb_report(int argc, char **argv)
+{
+	static const struct option options[] = {{"debug", required_argument, NULL, 'd'},
+						{"from-snapshot", required_argument, NULL, 's'},
+						{0}};
+	struct lp_report *report;
+	int level = 0;
+	int code;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 's')
+			return from_snapshot(optarg);
+		if (option != 'd')
+			return LP_EXIT_USAGE;
+		code = read_level(optarg, &level);
+		if (code)
+			return code;
+	}
+	if (optind + 1 != argc)
+		return lp_usage("report takes one FILE");
+	code = lp_load_file(argv[optind], &report);
+	if (code)
+		return code;
+	code = print(report, argv[optind], level);
+	lp_report_free(report);
+	return code;
+}
+
+int lp_verb_info(int argc, char **argv)
+{
+	struct lp_report *report;
+	int code;
+	int r;
+
+	if (argc != 2 || argv[1][0] == 0)
+		return lp_usage("info takes one FILE");
+	code = lp_load_file(argv[1], &report);
+	if (code)
+		return code;
+	r = lp_report_info(report, stdout);
+	if (r)
+		code = lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s", strerror(-r));
+	else if (lp_report_unmeasured(report))
+		code = LP_EXIT_UNMEASURED;
+	lp_report_free(report);
+	return code;
+}
