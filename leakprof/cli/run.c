@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -373,6 +374,8 @@ static int write_unmeasured(const struct run *run, const char *why)
 	report->version = LP_VERSION;
 	report->measured = LP_MEASURED_NO_RUNTIME;
 	report->pid = (uint32_t)run->child;
+	report->trigger = LP_TRIGGER_EXIT;
+	report->time_ns = (uint64_t)time(NULL) * 1000000000u;
 	report->notes = &note;
 	report->note_count = 1;
 	code = write_stream(&(struct run){.keep_raw = false}, &stream, run->output);

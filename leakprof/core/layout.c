@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/glibc.h"
 #include "core/heapmap.h"
 #include "core/layout.h"
 #include "core/own.h"
@@ -49,10 +50,17 @@ struct elf_context {
 static void add_segment(void *context, uint64_t low, uint64_t high)
 {
 	struct elf_context *elf = context;
+	uintptr_t arena;
+	uintptr_t end;
 
 	take(elf->taken, low, high);
 	if (!elf->root)
 		return;
+	if (elf->collection->input->usable &&
+	    lp_glibc_main_arena(&elf->collection->maps, low, high, &arena, &end)) {
+		lp_mark_root(elf->collection->mark, low, arena);
+		low = end;
+	}
 	lp_mark_root(elf->collection->mark, low, high);
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a report knows and pprof has no field for, as comments of the profile: one fact a line, so that a report can be
- * made from the profile alone. `pprof -comments` shows them. Every line is KEYWORD and values, the last of which
- * may hold spaces:
+ * What a report knows and pprof has no field for, as facts in a comment of the profile (profile.c), so that a report can be
+ * made from the profile alone. Every fact is KEYWORD and values, the last of which may hold spaces:
  *
  *     leakprof VERSION
  *     process PID SERIAL TRIGGER MEASURED START_NS PROGRAM
@@ -12,7 +11,6 @@
  *     states RUNNING RUNNABLE WAITING IO SLEEPING
  *     site OLDEST_NS STACK_BYTES HEAP_BYTES      one for each sample, in their order
  *     note SEVERITY TEXT
- *     nothing measured: WHY                      for a person; MEASURED says the same
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -46,12 +44,9 @@ void lp_report_write_comments(const struct lp_report *report, void (*add)(void *
 			      void *context)
 {
 	const struct sink sink = {add, context};
-	const char *unmeasured = lp_report_unmeasured(report);
 	size_t i;
 
 	write_line(&sink, "leakprof %s", report->version);
-	if (unmeasured)
-		write_line(&sink, "nothing measured: %s", unmeasured);
 	write_line(&sink, "process %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu64 " %s",
 		   report->pid, report->serial, report->trigger, report->measured, report->start_ns,
 		   report->program);

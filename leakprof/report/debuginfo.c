@@ -306,13 +306,20 @@ static void read_units(struct lp_dwarf *dwarf)
 		qsort(dwarf->ranges, dwarf->range_count, sizeof(*dwarf->ranges), by_low);
 }
 
+/* Without a handler, a call that is given no place for its error aborts the process. Results say enough. */
+static void ignore_error(Dwarf_Error error, Dwarf_Ptr argument)
+{
+	(void)error;
+	(void)argument;
+}
+
 static int init_path(const char *path, Dwarf_Debug *debug)
 {
 #ifdef LP_LIBDWARF_2021
-	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, NULL, NULL, debug,
+	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, ignore_error, NULL, debug,
 			       NULL, 0, NULL, NULL);
 #else
-	return dwarf_init_path(path, NULL, 0, DW_GROUPNUMBER_ANY, NULL, NULL, debug, NULL);
+	return dwarf_init_path(path, NULL, 0, DW_GROUPNUMBER_ANY, ignore_error, NULL, debug, NULL);
 #endif
 }
 
@@ -331,7 +338,7 @@ struct lp_dwarf *lp_dwarf_open(const char *path)
 
 	if (!dwarf)
 		return NULL;
-	if (init_path(path, &dwarf->debug) != DW_DLV_OK) {
+	if (init_path(path, &dwarf->debug) != DW_DLV_OK || !dwarf->debug) {
 		free(dwarf);
 		return NULL;
 	}

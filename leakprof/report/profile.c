@@ -14,6 +14,8 @@
 
 #define PROFILE_MAX (1u << 30)
 #define DROP_MAX 4096
+#define FACTS_HEAD "leakprof facts: "
+#define FACT_SEPARATOR " | "
 
 /* --- To a profile --- */
 
@@ -98,9 +100,61 @@ static void drop_runtime_frames(struct pp_builder *builder, const struct lp_repo
 		pp_builder_drop_frames(builder, regexp);
 }
 
-static void add_comment(void *context, const char *line)
+/* All facts in one comment: pprof prints every comment above every report. */
+struct facts {
+	char *text;
+	size_t size;
+	FILE *stream;
+	bool any;
+};
+
+static void add_fact(void *context, const char *line)
 {
-	pp_builder_comment(context, line);
+	struct facts *facts = context;
+
+	fputs(facts->any ? FACT_SEPARATOR : FACTS_HEAD, facts->stream);
+	facts->any = true;
+	for (; *line; line++)
+		fputc(*line == '|' || *line == '\n' ? '!' : *line, facts->stream);
+}
+
+static void add_comments(struct pp_builder *builder, const struct lp_report *report)
+{
+	struct facts facts = {0};
+
+	facts.stream = open_memstream(&facts.text, &facts.size);
+	if (!facts.stream)
+		return;
+	fputs("leakprof: ", facts.stream);
+	lp_report_summary(report, facts.stream);
+	fflush(facts.stream);
+	facts.text[facts.size - 1] = 0; /* the newline */
+	pp_builder_comment(builder, facts.text);
+	fclose(facts.stream);
+	free(facts.text);
+	facts = (struct facts){.stream = NULL};
+	facts.stream = open_memstream(&facts.text, &facts.size);
+	if (!facts.stream)
+		return;
+	lp_report_write_comments(report, add_fact, &facts);
+	fclose(facts.stream);
+	pp_builder_comment(builder, facts.text);
+	free(facts.text);
+}
+
+static void read_facts(struct lp_report *report, const char *comment)
+{
+	char *text;
+	char *end;
+
+	if (strncmp(comment, FACTS_HEAD, strlen(FACTS_HEAD)))
+		return;
+	text = (char *)lp_report_keep(report, comment + strlen(FACTS_HEAD));
+	for (; (end = strstr(text, FACT_SEPARATOR)); text = end + strlen(FACT_SEPARATOR)) {
+		*end = 0;
+		lp_report_read_comment(report, text);
+	}
+	lp_report_read_comment(report, text);
 }
 
 static struct pp_builder *build(const struct lp_report *report)
@@ -122,7 +176,7 @@ static struct pp_builder *build(const struct lp_report *report)
 	for (i = 0; i < report->site_count; i++)
 		add_site(builder, report, &report->sites[i]);
 	drop_runtime_frames(builder, report);
-	lp_report_write_comments(report, add_comment, builder);
+	add_comments(builder, report);
 	return builder;
 }
 
@@ -295,7 +349,7 @@ static int read_profile(struct lp_report *report, const pp_profile *profile)
 	for (i = 0; !r && i < profile->n_sample; i++)
 		r = read_sample(&reading, profile->sample[i]);
 	for (i = 0; !r && i < profile->n_comment; i++)
-		lp_report_read_comment(report, pp_string(profile, profile->comment[i]));
+		read_facts(report, pp_string(profile, profile->comment[i]));
 	report->goroutine_count = 0;
 	return r;
 }
