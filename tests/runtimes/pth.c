@@ -579,11 +579,12 @@ int main(int argc, char **argv)
 	const struct test_case *test = find_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 	int i;
 
+	/* stdio's buffer, allocated later, would hold what freed blocks left in its memory. */
+	puts("READY");
 	pth_init();
 	spawn(run_case, (void *)test);
 	for (i = 0; i < 5; i++)
 		pth_yield(NULL);
 	scrub();
-	puts("READY");
 	return 0;
 }

@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""End-to-end tests: real programs under the real shim and program. Usage: e2e.py SUITE BUILD_DIR
+
+Prints one line a test and ends with `N passed, N failed`; exits 1 when one failed.
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+SUITE, BUILD = sys.argv[1], os.path.abspath(sys.argv[2])
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LEAKPROF = os.path.join(BUILD, "leakprof", "leakprof")
+SHIM = os.path.join(BUILD, "runtime_hooks", "libleakprof.so")
+TESTS = os.path.join(BUILD, "tests", "runtimes")
+EXAMPLES = os.path.join(BUILD, "examples")
+FOLDER = tempfile.mkdtemp(prefix="leakprof-test-")
+results = {"passed": 0, "failed": 0}
+
+COND, MUTEX, JOIN = "sync.Cond.Wait", "sync.Mutex.Lock", "join"
+
+# What each case of tests/runtimes must report: (entry function, wait, count). Cases not named here: nothing.
+EXPECTED = {
+    "pth": {
+        "leak_cond": [("wait_cond", COND, 1)],
+        "leak_port": [("wait_port", "chan receive", 1)],
+        "leak_port_beside_live": [("wait_port", "chan receive", 1)],
+        "leak_barrier": [("wait_barrier", "barrier wait", 1)],
+        "leak_mutex_of_leaked": [("hold_mutex", COND, 1), ("wait_mutex", MUTEX, 1)],
+        "leak_ab_ba": [("lock_ab", MUTEX, 1), ("lock_ba", MUTEX, 1)],
+        "leak_rwlock": [("hold_write", COND, 1), ("wait_read", "sync.RWMutex.RLock", 1),
+                        ("wait_write", "sync.RWMutex.Lock", 1)],
+        "leak_join": [("wait_cond", COND, 1), ("wait_join", JOIN, 1)],
+        "leak_several": [("wait_several", "select", 1)],
+        "leak_freed": [("wait_cond", COND, 1)],
+        "leak_handle_dropped": [("wait_cond", COND, 1)],
+        "leak_chain": [("chain_link", COND, 2000)],
+        "leak_key": [("key_of_leaked", COND, 1), ("wait_cond", COND, 1)],
+    },
+    "st": {
+        "leak_cond": [("wait_cond", COND, 1)],
+        "leak_mutex_of_ended": [("wait_mutex", MUTEX, 1)],
+        "leak_mutex_of_leaked": [("hold_and_leak", COND, 1), ("wait_mutex", MUTEX, 1)],
+        "leak_ab_ba": [("lock_ab", MUTEX, 1), ("lock_ba", MUTEX, 1)],
+        "leak_join": [("wait_cond", COND, 1), ("wait_join", JOIN, 1)],
+        "leak_suspended": [("wait_forever", "sleep (no deadline)", 1)],
+        "leak_on_reused_stack": [("wait_cond", COND, 1)],
+    },
+}
+
+
+def run(*command, **options):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120,
+                          cwd=FOLDER, **options)
+
+
+def check(condition, text):
+    if not condition:
+        raise AssertionError(text)
+
+
+def equal(got, wanted, what):
+    check(got == wanted, "%s: got %r, expected %r" % (what, got, wanted))
+
+
+def test(function):
+    """Runs FUNCTION at once and counts it."""
+    try:
+        function()
+        results["passed"] += 1
+        print("ok   %s" % function.__name__)
+    except Exception as error:  # a test that breaks has failed
+        results["failed"] += 1
+        print("FAIL %s: %s" % (function.__name__, error))
+    sys.stdout.flush()
+
+
+def sites(path):
+    """What a profile holds, from its debug=1 form: sorted (entry function, wait, count)."""
+    text = run(LEAKPROF, "report", "--debug=1", path).stdout
+    found = []
+    for record in text.split("\n\n"):
+        count = re.search(r"^(\d+) @", record, re.M)
+        if not count:
+            continue
+        wait = re.search(r'"wait":"([^"]*)"', record).group(1)
+        frames = re.findall(r"^#\t0x\w+\t+([^\s+]+)", record, re.M)
+        found.append((frames[-1], wait, int(count.group(1))))
+    return sorted(found)
+
+
+def one_line(result, code):
+    equal(result.returncode, code, "exit code (%s)" % result.stderr.strip())
+    equal(result.stderr.count("\n"), 1, "lines on stderr: %r" % result.stderr)
+
+
+class Running:
+    """A program that runs until it is told to end."""
+
+    def __init__(self, *command, env=None):
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        cwd=FOLDER, env=env)
+        self.first_line = self.process.stdout.readline()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def preload(**options):
+    text = ":".join("%s=%s" % item for item in options.items())
+    return dict(os.environ, LD_PRELOAD=SHIM, LEAKPROF_OPTIONS=text)
+
+
+# --- Suites ---
+
+def suite_runtime(name):
+    program = os.path.join(TESTS, name)
+    source = open(os.path.join(SOURCE, "tests", "runtimes", name + ".c")).read()
+    cases = re.findall(r'^\t\{"(\w+)", \w+\},', source, re.M)
+    check(cases, "no cases in " + name)
+
+    for case in cases:
+        def verdicts():
+            profile = os.path.join(FOLDER, "case.pb.gz")
+            result = run(LEAKPROF, "run", "-q", "-o", profile, "--", program, case)
+            equal(result.returncode, 0, "exit code (%s)" % result.stderr)
+            equal(result.stdout, "READY\n", "output")
+            equal(sites(profile), sorted(EXPECTED[name].get(case, [])), "leaks")
+        verdicts.__name__ = "%s.%s" % (name, case)
+        test(verdicts)
+
+
+def suite_threads():
+    @test
+    def two_hundred_snapshots_interrupt_nothing():
+        with Running(os.path.join(TESTS, "threads"), "600", env=preload(at_exit=0)) as program:
+            equal(program.first_line, "READY\n", "output")
+            for i in range(200):
+                result = run(LEAKPROF, "snapshot", "-o", "threads.pb.gz", str(program.process.pid))
+                # No goroutine was created there: that is what the snapshot must say.
+                equal(result.returncode, 3, "snapshot %d: %s" % (i, result.stderr))
+            stat = open("/proc/%d/stat" % program.process.pid).read()
+            check(") Z" not in stat, "the program has died")
+            children = open("/proc/%d/task/%d/children" % (program.process.pid, program.process.pid)).read()
+            time.sleep(0.2)
+            left = [pid for pid in children.split()
+                    if os.path.exists("/proc/%s/comm" % pid)
+                    and open("/proc/%s/comm" % pid).read().strip() == "leakprof-snap"]
+            equal(left, [], "snapshot processes left behind")
+
+    @test
+    def calls_are_not_interrupted_and_children_not_seen():
+        # The program ends by itself; snapshots come as fast as they can until then.
+        with Running(os.path.join(TESTS, "threads"), "6", env=preload(at_exit=0)) as program:
+            count = 0
+            while program.process.poll() is None:
+                run(LEAKPROF, "snapshot", "-o", "threads.pb.gz", "--timeout=2s", str(program.process.pid))
+                count += 1
+            output, _ = program.process.communicate()
+            equal(output, "interrupted=0 short=0 strange_children=0\n", "after %d snapshots" % count)
+            equal(program.process.returncode, 0, "exit code")
+            check(count >= 20, "only %d snapshots" % count)
+
+
+def suite_cli():
+    profile = os.path.join(FOLDER, "leak.pb.gz")
+
+    @test
+    def exit_status_is_the_programs():
+        for command, code in (("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM),
+                              ("kill -SEGV $$", -signal.SIGSEGV)):
+            result = run(LEAKPROF, "run", "-q", "-o", profile, "--", "sh", "-c", command)
+            equal(result.returncode, code, command)
+
+    @test
+    def output_is_the_programs():
+        result = run(LEAKPROF, "run", "-q", "-o", profile, "--", "sh", "-c", "cat; echo error >&2", input="text")
+        equal((result.stdout, result.stderr), ("text", "error\n"), "output")
+
+    @test
+    def a_program_that_cannot_run_is_told():
+        one_line(run(LEAKPROF, "run", "--", "/no/such/program"), 127)
+        one_line(run(LEAKPROF, "run", "--", "/etc/passwd"), 126)
+
+    @test
+    def nothing_measured_is_never_no_leaks():
+        result = run(LEAKPROF, "run", "-o", profile, "--", "true")
+        equal(result.returncode, 0, "exit code")
+        check("nothing measured" in result.stderr and "no leaks" not in result.stderr, result.stderr)
+        for verb in ("report", "info"):
+            result = run(LEAKPROF, verb, profile)
+            equal(result.returncode, 3, verb)
+            check("nothing measured" in result.stdout and "no leaks" not in result.stdout, result.stdout)
+
+    @test
+    def a_static_program_is_told():
+        result = run(LEAKPROF, "run", "-o", profile, "--", os.path.join(TESTS, "static"))
+        equal(result.returncode, 5, "exit code")
+        check("linked statically" in result.stderr, result.stderr)
+        equal(run(LEAKPROF, "report", profile).returncode, 3, "report of it")
+
+    @test
+    def a_profile_of_another_tool_is_refused():
+        damaged = os.path.join(FOLDER, "damaged")
+        for content in (b"", b"text", b"\x1f\x8b\x08garbage", b"LPRAW\r\n\x1a" + bytes(8)):
+            with open(damaged, "wb") as file:
+                file.write(content)
+            one_line(run(LEAKPROF, "report", damaged), 6)
+        one_line(run(LEAKPROF, "report", "/no/such/file"), 6)
+
+    @test
+    def a_damaged_snapshot_is_refused():
+        run(LEAKPROF, "run", "-q", "--keep-raw", "-o", profile, "--", os.path.join(TESTS, "pth"), "leak_chain")
+        raw = open(profile + ".raw", "rb").read()
+        equal(run(LEAKPROF, "report", "--debug=2", profile + ".raw").returncode, 0, "the whole one")
+        damaged = os.path.join(FOLDER, "damaged")
+        for i in range(40):
+            content = raw[:len(raw) * i // 40] if i % 2 else (
+                raw[:len(raw) * i // 40] + bytes([raw[len(raw) * i // 40] ^ 16]) + raw[len(raw) * i // 40 + 1:])
+            with open(damaged, "wb") as file:
+                file.write(content)
+            result = run(LEAKPROF, "report", damaged)
+            check(result.returncode == 6 and result.stderr.count("\n") == 1 or
+                  result.returncode == 0, "at %d: %d %s" % (i, result.returncode, result.stderr))
+
+    @test
+    def wrong_processes_are_told():
+        one_line(run(LEAKPROF, "snapshot", "999999999"), 4)
+        with Running("sh", "-c", "echo; exec sleep 60") as program:
+            one_line(run(LEAKPROF, "snapshot", str(program.process.pid)), 4)
+            equal(program.process.poll(), None, "the process must live")
+
+    @test
+    def another_users_process_is_told():
+        if os.geteuid() or not shutil.which("setpriv"):
+            print("     (not root, or no setpriv: the other user could not be played)")
+            return
+        with Running(os.path.join(TESTS, "threads"), "60", env=preload(at_exit=0)) as program:
+            result = run("setpriv", "--reuid=65534", "--clear-groups", LEAKPROF, "snapshot",
+                         str(program.process.pid))
+            one_line(result, 4)
+
+    @test
+    def output_that_cannot_be_written_is_told():
+        result = run(LEAKPROF, "run", "-o", "/no/such/folder/x", "--", os.path.join(TESTS, "pth"), "leak_cond")
+        equal(result.returncode, 0, "exit code")
+        check("cannot be written" in result.stderr, result.stderr)
+        result = run(LEAKPROF, "run", "-o", "/dev/full", "--", os.path.join(TESTS, "pth"), "leak_cond")
+        check("No space left" in result.stderr, result.stderr)
+
+    @test
+    def without_a_reporter_the_raw_snapshot_is_left():
+        for name in os.listdir(FOLDER):
+            if name.startswith("alone"):
+                os.unlink(os.path.join(FOLDER, name))
+        env = preload(output=os.path.join(FOLDER, "alone.pb.gz"), reporter="/no/such/reporter")
+        equal(run(os.path.join(TESTS, "pth"), "leak_cond", env=env).returncode, 0, "exit code")
+        raw = os.path.join(FOLDER, "alone.pb.gz.raw")
+        wait_for(lambda: os.path.exists(os.path.join(FOLDER, "alone.pb.gz.log")))
+        check("leakprof report" in open(os.path.join(FOLDER, "alone.pb.gz.log")).read(), "the log says what to type")
+        equal(sites(raw), [("wait_cond", COND, 1)], "leaks")
+
+    @test
+    def preload_alone_writes_a_profile():
+        path = os.path.join(FOLDER, "preload.pb.gz")
+        env = preload(output=path)
+        equal(run(os.path.join(TESTS, "pth"), "leak_cond", env=env).returncode, 0, "exit code")
+        wait_for(lambda: os.path.exists(path))
+        equal(sites(path), [("wait_cond", COND, 1)], "leaks")
+
+    @test
+    def exports_are_the_documented_ones():
+        symbols = run("nm", "-D", "--defined-only", SHIM).stdout
+        got = sorted(line.split()[-1] for line in symbols.splitlines())
+        script = open(os.path.join(SOURCE, "runtime_hooks", "libleakprof.map")).read()
+        script = re.sub(r"/\*.*?\*/", "", script, flags=re.S)
+        wanted = sorted(re.findall(r"^\t(\w+);", script.split("local:")[0], re.M))
+        equal(got, wanted, "exported symbols")
+
+    @test
+    def the_shim_needs_libc_only():
+        needed = re.findall(r"NEEDED.*\[(.*)\]", run("readelf", "-d", SHIM).stdout)
+        equal(sorted(set(needed) - {"ld-linux-x86-64.so.2"}), ["libc.so.6"], "libraries")
+
+
+def wait_for(condition):
+    end = time.time() + 10
+    while not condition():
+        check(time.time() < end, "it did not come")
+        time.sleep(0.01)
+    time.sleep(0.05)
+
+
+def suite_pprof():
+    profile = os.path.join(FOLDER, "pprof.pb.gz")
+    go = shutil.which("go")
+
+    def raw(path):
+        result = run(go, "tool", "pprof", "-raw", path)
+        equal(result.returncode, 0, "go tool pprof: " + result.stderr)
+        return result.stdout
+
+    check(go, "go is not installed: ./dev setup")
+    program = os.path.join(TESTS, "pth")
+    run(LEAKPROF, "run", "-q", "-o", profile, "--", program, "leak_rwlock")
+
+    @test
+    def go_reads_functions_lines_and_build_ids():
+        text = raw(profile)
+        build_id = re.search(r"Build ID: (\w+)", run("readelf", "-n", program).stdout).group(1)
+        check(build_id in text, "build ID")
+        source = open(os.path.join(SOURCE, "tests", "runtimes", "pth.c")).read().splitlines()
+        for function, call in (("wait_read", "PTH_RWLOCK_RD"), ("wait_write", "PTH_RWLOCK_RW")):
+            line = int(re.search(r" %s \S+/pth.c:(\d+)" % function, text).group(1))
+            check(call in source[line - 1], "%s:%d is %s" % (function, line, source[line - 1]))
+
+    @test
+    def top_shows_the_programs_blocking_function():
+        text = run(go, "tool", "pprof", "-top", profile).stdout
+        equal(sorted(re.findall(r"\s(\w+)$", text.split("flat%")[1], re.M))[-3:],
+              ["hold_write", "wait_read", "wait_write"], "top")
+
+    @test
+    def no_leak_is_a_valid_profile():
+        empty = os.path.join(FOLDER, "empty.pb.gz")
+        result = run(LEAKPROF, "run", "-o", empty, "--", program, "live_join")
+        check("no leaks" in result.stderr, result.stderr)
+        check("goroutineleak/count" in raw(empty), "sample type")
+
+    @test
+    def a_stripped_program_with_a_debug_file_has_lines():
+        stripped = os.path.join(FOLDER, "stripped")
+        shutil.copy(program, stripped)
+        run("objcopy", "--only-keep-debug", stripped, "stripped.debug")
+        run("objcopy", "--strip-all", "--add-gnu-debuglink=stripped.debug", "stripped")
+        run(LEAKPROF, "run", "-q", "-o", "stripped.pb.gz", "--", stripped, "leak_cond")
+        check(re.search(r" wait_cond \S+/pth.c:\d+", raw("stripped.pb.gz")), "no line")
+        os.unlink(os.path.join(FOLDER, "stripped.debug"))
+        equal(run(LEAKPROF, "run", "-q", "-o", "stripped.pb.gz", "--", stripped, "leak_cond").returncode, 0, "exit")
+        raw("stripped.pb.gz")
+
+
+def suite_examples():
+    @test
+    def pth_leaks_has_one_of_each_and_its_twin_none():
+        result = run(LEAKPROF, "run", "-o", "pth.pb.gz", "--", os.path.join(EXAMPLES, "pth_leaks"))
+        equal(result.returncode, 0, "exit code")
+        equal(sites("pth.pb.gz"), sorted([
+            ("collect_results", "chan receive", 1), ("wait_for_config", COND, 1),
+            ("move_from_checking", MUTEX, 1), ("move_from_savings", MUTEX, 1),
+            ("start_together", "barrier wait", 1), ("supervise", JOIN, 1)]), "leaks")
+        result = run(LEAKPROF, "run", "-o", "pth.pb.gz", "--", os.path.join(EXAMPLES, "pth_fixed"))
+        check("no leaks" in result.stderr, result.stderr)
+
+    for name, leaked in (("st_server", 5), ("st_server_fixed", 0)):
+        def a_server_leaks_one_worker_a_failed_request():
+            with Running(LEAKPROF, "run", "-o", "server.pb.gz", "--", os.path.join(EXAMPLES, name)) as server:
+                port = int(server.first_line.split()[-1])
+                for i in range(10):
+                    with socket.create_connection(("127.0.0.1", port)) as client:
+                        client.sendall(b"GET %s\n" % (b"/search?q=" if i % 2 else b"/search?q=leak"))
+                        answer = client.makefile().read()
+                    check(answer.startswith("400" if i % 2 else "200"), answer)
+                pid = child_of(server.process.pid)
+                result = run(LEAKPROF, "snapshot", "-o", "now.pb.gz", pid)
+                equal(result.returncode, 0, result.stderr)
+                wanted = [("fetch_backend", COND, leaked)] if leaked else []
+                equal(sites("now.pb.gz"), wanted, "while it serves")
+                os.kill(int(pid), signal.SIGTERM)
+                equal(server.process.wait(20), 0, "exit code")
+                equal(sites("server.pb.gz"), wanted, "at its end")
+        a_server_leaks_one_worker_a_failed_request.__name__ += "." + name
+        test(a_server_leaks_one_worker_a_failed_request)
+
+
+def child_of(pid):
+    return open("/proc/%d/task/%d/children" % (pid, pid)).read().split()[0]
+
+
+def main():
+    {"pth": lambda: suite_runtime("pth"), "st": lambda: suite_runtime("st"), "threads": suite_threads,
+     "cli": suite_cli, "pprof": suite_pprof, "examples": suite_examples}[SUITE]()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    print("%(passed)d passed, %(failed)d failed" % results)
+    sys.exit(1 if results["failed"] or not results["passed"] else 0)
+
+
+main()

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * State Threads: one case for each way to wait, leaked and live, and for what its adapter must answer. As pth.c: each case
+ * runs in a goroutine that ends before the program exits.
+ */
+#include <st.h>
+#include <unistd.h>
+
+#include "common.h"
+
+static void *volatile keeper;
+
+static void spawn(void *(*start)(void *), void *argument)
+{
+	if (!st_thread_create(start, argument, 0, 0))
+		abort();
+}
+
+static void *wait_cond(void *argument)
+{
+	st_cond_wait(argument);
+	return NULL;
+}
+
+static void *wait_timed(void *argument)
+{
+	st_cond_timedwait(argument, 3600000000ull);
+	return NULL;
+}
+
+static void *wait_mutex(void *argument)
+{
+	st_mutex_lock(argument);
+	return NULL;
+}
+
+static void *wait_join(void *argument)
+{
+	st_thread_join(argument, NULL);
+	return NULL;
+}
+
+static void *wait_forever(void *argument)
+{
+	st_usleep(ST_UTIME_NO_TIMEOUT);
+	return argument;
+}
+
+static void *sleep_long(void *argument)
+{
+	void *volatile held = argument;
+
+	st_sleep(3600);
+	return held;
+}
+
+static void leak_cond(void)
+{
+	spawn(wait_cond, st_cond_new());
+}
+
+static void live_cond_global(void)
+{
+	keeper = st_cond_new();
+	spawn(wait_cond, keeper);
+}
+
+static void live_timed(void)
+{
+	spawn(wait_timed, st_cond_new());
+}
+
+static void live_signalled(void)
+{
+	st_cond_t cond = st_cond_new();
+
+	spawn(wait_cond, cond);
+	st_usleep(0);
+	st_cond_signal(cond);
+	exit(0); /* before the waiter could run */
+}
+
+static void *hold_and_end(void *argument)
+{
+	st_mutex_lock(argument);
+	return NULL;
+}
+
+static void leak_mutex_of_ended(void)
+{
+	keeper = st_mutex_new();
+	/* Both exist before the first runs: otherwise the second gets its stack, and so its identity as owner. */
+	spawn(hold_and_end, keeper);
+	spawn(wait_mutex, keeper);
+}
+
+static void *hold_and_leak(void *argument)
+{
+	st_mutex_lock(argument);
+	st_cond_wait(st_cond_new());
+	return NULL;
+}
+
+static void leak_mutex_of_leaked(void)
+{
+	keeper = st_mutex_new();
+	spawn(hold_and_leak, keeper);
+	st_usleep(0);
+	spawn(wait_mutex, keeper);
+}
+
+static void *hold_and_sleep(void *argument)
+{
+	st_mutex_lock(argument);
+	st_sleep(3600);
+	return NULL;
+}
+
+static void live_mutex_of_sleeper(void)
+{
+	st_mutex_t mutex = st_mutex_new();
+
+	spawn(hold_and_sleep, mutex);
+	st_usleep(0);
+	spawn(wait_mutex, mutex);
+}
+
+static st_mutex_t first;
+static st_mutex_t second;
+
+static void *lock_ab(void *argument)
+{
+	st_mutex_lock(first);
+	st_usleep(0);
+	st_mutex_lock(second);
+	return argument;
+}
+
+static void *lock_ba(void *argument)
+{
+	st_mutex_lock(second);
+	st_usleep(0);
+	st_mutex_lock(first);
+	return argument;
+}
+
+static void leak_ab_ba(void)
+{
+	first = st_mutex_new();
+	second = st_mutex_new();
+	spawn(lock_ab, NULL);
+	spawn(lock_ba, NULL);
+}
+
+static void leak_join(void)
+{
+	spawn(wait_join, st_thread_create(wait_cond, st_cond_new(), 1, 0));
+}
+
+static void live_join(void)
+{
+	spawn(wait_join, st_thread_create(sleep_long, NULL, 1, 0));
+}
+
+static void leak_suspended(void)
+{
+	spawn(wait_forever, NULL);
+}
+
+static void live_sleeper_stack(void)
+{
+	st_cond_t cond = st_cond_new();
+
+	spawn(wait_cond, cond);
+	spawn(sleep_long, cond);
+}
+
+static void *hold_and_read(void *argument)
+{
+	void *volatile held = argument;
+	int ends[2];
+	char byte;
+
+	if (!pipe(ends))
+		st_read(st_netfd_open(ends[0]), &byte, 1, ST_UTIME_NO_TIMEOUT);
+	return held;
+}
+
+static void live_reader_stack(void)
+{
+	st_cond_t cond = st_cond_new();
+
+	spawn(wait_cond, cond);
+	spawn(hold_and_read, cond);
+}
+
+/* A stack that is used again: the goroutine that had it before must not be seen. */
+static void *end_at_once(void *argument)
+{
+	return argument;
+}
+
+static void leak_on_reused_stack(void)
+{
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		spawn(end_at_once, NULL);
+		st_usleep(0);
+	}
+	spawn(wait_cond, st_cond_new());
+}
+
+static void *keep_in_key(void *argument)
+{
+	int key;
+
+	st_key_create(&key, NULL);
+	st_thread_setspecific(key, hide(argument));
+	argument = NULL;
+	st_sleep(3600);
+	return argument;
+}
+
+static void live_key(void)
+{
+	st_cond_t cond = st_cond_new();
+
+	spawn(wait_cond, cond);
+	spawn(keep_in_key, cond);
+}
+
+static const struct test_case cases[] = {
+	{"leak_cond", leak_cond},
+	{"live_cond_global", live_cond_global},
+	{"live_timed", live_timed},
+	{"live_signalled", live_signalled},
+	{"leak_mutex_of_ended", leak_mutex_of_ended},
+	{"leak_mutex_of_leaked", leak_mutex_of_leaked},
+	{"live_mutex_of_sleeper", live_mutex_of_sleeper},
+	{"leak_ab_ba", leak_ab_ba},
+	{"leak_join", leak_join},
+	{"live_join", live_join},
+	{"leak_suspended", leak_suspended},
+	{"live_sleeper_stack", live_sleeper_stack},
+	{"live_reader_stack", live_reader_stack},
+	{"leak_on_reused_stack", leak_on_reused_stack},
+	{"live_key", live_key},
+};
+
+static void *run_case(void *argument)
+{
+	((const struct test_case *)argument)->run();
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const struct test_case *test = find_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
+	int i;
+
+	/* stdio's buffer, allocated later, would hold what freed blocks left in its memory. */
+	puts("READY");
+	if (st_init())
+		return 1;
+	spawn(run_case, (void *)test);
+	for (i = 0; i < 20; i++)
+		st_usleep(0);
+	scrub();
+	return 0;
+}

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: MIT */
+/* Linked statically: no shim can be loaded into it. */
+int main(void)
+{
+	return 5;
+}
