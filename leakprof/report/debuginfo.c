@@ -94,6 +94,22 @@ static const char *keep(struct lp_dwarf *dwarf, const char *text)
 	return copy;
 }
 
+/* Takes "folder/.." out of PATH: compilers join the build folder and a relative name. */
+static void shorten(char *path)
+{
+	char *dots;
+
+	while ((dots = strstr(path, "/../"))) {
+		char *folder = dots;
+
+		while (folder > path && folder[-1] != '/')
+			folder--;
+		if (folder == path || !strncmp(folder, "../", 3))
+			return;
+		memmove(folder, dots + 4, strlen(dots + 4) + 1);
+	}
+}
+
 /* --- Attributes --- */
 
 static bool get_attribute(Dwarf_Die die, Dwarf_Half number, Dwarf_Attribute *attribute)
@@ -480,6 +496,7 @@ static void read_line(struct lp_dwarf *dwarf, Dwarf_Line entry, struct line *lin
 	dwarf_lineno(entry, &number, NULL);
 	dwarf_lineendsequence(entry, &end, NULL);
 	if (dwarf_linesrc(entry, &file, NULL) == DW_DLV_OK) {
+		shorten(file);
 		if (!*last_file || strcmp(*last_file, file))
 			*last_file = keep(dwarf, file);
 		dwarf_dealloc(dwarf->debug, file, DW_DLA_STRING);
