@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Unit tests and the fuzz target: run.py BUILD_DIR. Ends with `N passed, N failed`."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+BUILD = os.path.abspath(sys.argv[1])
+passed = failed = 0
+
+for name in ("test_options", "test_pprof"):
+    result = subprocess.run([os.path.join(BUILD, "tests", "unit", name)], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+    good = len(re.findall(r"^\[       OK \]", result.stdout, re.M))
+    passed += good
+    if result.returncode or not good:
+        failed += 1
+        print(result.stdout)
+    else:
+        print("ok   %s: %d tests" % (name, good))
+
+with tempfile.TemporaryDirectory() as folder:
+    profile = os.path.join(folder, "fuzz.pb.gz")
+    subprocess.run([os.path.join(BUILD, "leakprof", "leakprof"), "run", "-q", "--keep-raw", "-o", profile, "--",
+                    os.path.join(BUILD, "tests", "runtimes", "pth"), "leak_rwlock"], check=True,
+                   stdout=subprocess.DEVNULL)
+    for path in (profile + ".raw", profile):
+        result = subprocess.run([os.path.join(BUILD, "tests", "fuzz", "fuzz_report"), "400", path],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if result.returncode:
+            failed += 1
+            print("FAIL fuzz_report on %s\n%s" % (path, result.stdout[:4000]))
+        else:
+            passed += 1
+            print("ok   fuzz_report on 400 damaged copies of %s" % os.path.basename(path))
+
+print("%d passed, %d failed" % (passed, failed))
+sys.exit(1 if failed else 0)
