@@ -50,6 +50,7 @@ struct run {
 	pid_t child;
 	struct stream streams[STREAMS_MAX];
 	size_t stream_count;
+	bool broken; /* a stream came that ended before its end */
 };
 
 static volatile sig_atomic_t child_pid;
@@ -163,6 +164,7 @@ static void add_stream(struct run *run, void *data, size_t size)
 	size_t i;
 
 	if (!size || lp_load_data("a snapshot", data, size, &report)) {
+		run->broken = true;
 		free(data);
 		return;
 	}
@@ -280,6 +282,8 @@ static const char *no_stream_reason(const struct run *run, int status)
 	const char *reason =
 		find_program(run->arguments[0], path, sizeof(path)) ? file_reason(path) : NULL;
 
+	if (run->broken)
+		return "the snapshot died before it could answer (out of memory, or a bug of leakprof)";
 	if (reason)
 		return reason;
 	if (WIFSIGNALED(status))

@@ -55,15 +55,21 @@ static struct lp_thread *thread_of(const struct lp_collection *collection, int t
 	return NULL;
 }
 
+/* Where static TLS of THREAD begins: its size, as glibc gives it, includes the thread descriptor. */
+static uintptr_t tls_low(const struct lp_collect_input *input, const struct lp_thread *thread)
+{
+	return LP_ALIGN_DOWN(thread->thread_pointer + input->descriptor_size - input->tls_size, 64);
+}
+
 /* Below this the native stack of THREAD ends and its TLS begins (for the main thread: its environment). */
 static uintptr_t native_top(const struct lp_collection *collection, const struct lp_thread *thread)
 {
 	const struct lp_collect_input *input = collection->input;
-	uintptr_t tls = thread->thread_pointer - input->tls_size;
+	uintptr_t tls = tls_low(input, thread);
 
 	if (thread->thread_pointer >= thread->stack_low &&
 	    thread->thread_pointer < thread->stack_high)
-		return LP_ALIGN_DOWN(tls, 64);
+		return tls;
 	if (input->main_stack_top >= thread->stack_low && input->main_stack_top < thread->stack_high)
 		return input->main_stack_top;
 	return thread->stack_high;
@@ -147,9 +153,20 @@ static int add_nodes(struct lp_collection *collection)
 
 /* --- Roots --- */
 
+/* What of LOW .. HIGH is mapped around its end is a root: bounds that come from elsewhere may promise too much. */
 static void root(struct lp_collection *collection, uintptr_t low, uintptr_t high)
 {
-	lp_mark_root(collection->mark, low, high);
+	const struct lp_region *region = lp_maps_find(&collection->maps, high - 1);
+
+	while (region && region->start > low) {
+		const struct lp_region *before = lp_maps_find(&collection->maps, region->start - 1);
+
+		lp_mark_root(collection->mark, region->start, high);
+		high = region->start;
+		region = before && before->prot & PROT_READ ? before : NULL;
+	}
+	if (region)
+		lp_mark_root(collection->mark, low, high);
 }
 
 static struct lp_node *node_of_stack(struct lp_collection *collection, uintptr_t address)
@@ -186,8 +203,7 @@ static void root_thread_data(struct lp_collection *collection, const struct lp_t
 	const struct lp_collect_input *input = collection->input;
 	uintptr_t top = thread->stack_low ? native_top(collection, thread) : 0;
 
-	root(collection, LP_ALIGN_DOWN(thread->thread_pointer - input->tls_size, 64),
-	     thread->thread_pointer + input->descriptor_size);
+	root(collection, tls_low(input, thread), thread->thread_pointer + input->descriptor_size);
 	if (top)
 		root(collection, top, thread->stack_high);
 }
