@@ -51,6 +51,7 @@ EXPECTED = {
         "leak_join": [("wait_cond", COND, 1), ("wait_join", JOIN, 1)],
         "leak_suspended": [("wait_forever", "sleep (no deadline)", 1)],
         "leak_on_reused_stack": [("wait_cond", COND, 1)],
+        "leak_chain": [("chain_link", COND, 20000)],
     },
 }
 

@@ -230,6 +230,52 @@ static void live_key(void)
 	spawn(keep_in_key, cond);
 }
 
+/* Each is woken by the one before, which it alone can reach: all are live as long as the last one is. */
+#define CHAIN 20000
+
+struct link {
+	st_cond_t own;
+	st_cond_t next;
+};
+
+static void *chain_link(void *argument)
+{
+	st_cond_t own = ((struct link *)argument)->own;
+	st_cond_t volatile next = ((struct link *)argument)->next;
+
+	memset(argument, 0, sizeof(struct link));
+	free(argument);
+	st_cond_wait(own);
+	return next;
+}
+
+static void make_chain(void *(*end)(void *))
+{
+	st_cond_t next = st_cond_new();
+	int i;
+
+	if (end)
+		spawn(end, next);
+	for (i = 0; i < CHAIN; i++) {
+		struct link *link = malloc(sizeof(*link));
+
+		link->own = next;
+		link->next = next = st_cond_new();
+		if (!st_thread_create(chain_link, link, 0, 4096))
+			abort();
+	}
+}
+
+static void live_chain(void)
+{
+	make_chain(sleep_long);
+}
+
+static void leak_chain(void)
+{
+	make_chain(NULL);
+}
+
 static const struct test_case cases[] = {
 	{"leak_cond", leak_cond},
 	{"live_cond_global", live_cond_global},
@@ -246,6 +292,8 @@ static const struct test_case cases[] = {
 	{"live_reader_stack", live_reader_stack},
 	{"leak_on_reused_stack", leak_on_reused_stack},
 	{"live_key", live_key},
+	{"live_chain", live_chain},
+	{"leak_chain", leak_chain},
 };
 
 static void *run_case(void *argument)
