@@ -413,6 +413,47 @@ def suite_examples():
         test(a_server_leaks_one_worker_a_failed_request)
 
 
+    @test
+    def state_threads_own_server_runs_unchanged_and_has_no_leak():
+        sources = "/usr/share/doc/libst-dev/examples"
+        if not os.path.exists(os.path.join(sources, "server.c")):
+            print("     (libst-dev's examples are not installed here: dpkg leaves documentation out)")
+            return
+        built = run("gcc", "-w", "-o", "server", os.path.join(sources, "server.c"), os.path.join(sources, "error.c"),
+                    "-lst")
+        equal(built.returncode, 0, built.stderr)
+        os.makedirs(os.path.join(FOLDER, "logs"), exist_ok=True)
+        port = free_port()
+        server = subprocess.Popen([LEAKPROF, "run", "-q", "-o", "own.pb.gz", "--", "./server", "-i", "-l", "logs", "-b",
+                                   "127.0.0.1:%d" % port], cwd=FOLDER, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)
+        for _ in range(10):
+            check("200 OK" in request(port, b"GET / HTTP/1.0\r\n\r\n"), "answer")
+        os.kill(int(child_of(server.pid)), signal.SIGTERM)
+        equal(server.wait(20), 0, "exit code")
+        report = run(LEAKPROF, "report", "own.pb.gz").stdout
+        check("no leaks (9 goroutines live, " in report, report)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def request(port, text):
+    """Sends TEXT as soon as somebody listens."""
+    end = time.time() + 10
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(text)
+                return client.makefile(errors="replace").read()
+        except ConnectionRefusedError:
+            check(time.time() < end, "nobody listens")
+            time.sleep(0.02)
+
+
 def child_of(pid):
     return open("/proc/%d/task/%d/children" % (pid, pid)).read().split()[0]
 
