@@ -372,6 +372,7 @@ static void fill_figures(struct lp_collection *collection)
 	figure(collection, LP_FIG_HEAP_OBJECTS, marked->objects);
 	figure(collection, LP_FIG_HEAP_MARKED, marked->marked);
 	figure(collection, LP_FIG_BYTES_SCANNED, marked->bytes_scanned);
+	figure(collection, LP_FIG_ROOT_BYTES, marked->root_bytes);
 }
 
 /* --- The whole --- */

@@ -519,6 +519,7 @@ void lp_mark_roots(struct lp_mark *mark)
 	for (i = 0; i < mark->roots.count; i++) {
 		const struct range *range = lp_vec_at(&mark->roots, struct range, i);
 
+		mark->figures.root_bytes += range->end - range->start;
 		lp_mark_range(mark, range->start, range->end);
 	}
 }

@@ -40,6 +40,7 @@ struct lp_mark_client {
 
 struct lp_mark_figures {
 	uint64_t bytes_scanned;
+	uint64_t root_bytes;
 	uint64_t objects;       /* heap blocks seen at layout */
 	uint64_t marked;        /* heap blocks marked */
 	uint64_t marked_bytes;  /* of heap blocks and pools marked */

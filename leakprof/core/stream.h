@@ -103,7 +103,7 @@ enum lp_figure {
 	LP_FIG_HEAP_OBJECTS = 7,     /* tracked heap blocks */
 	LP_FIG_HEAP_MARKED = 8,      /* of them: reached from what can still run */
 	LP_FIG_BYTES_SCANNED = 9,    /* bytes read by the fixpoint, roots included */
-	LP_FIG_ROOT_BYTES = 10,      /* of them: roots */
+	LP_FIG_ROOT_BYTES = 10,      /* size of the roots; pages never touched are not read */
 	LP_FIG_GOROUTINES = 11,      /* existing at the snapshot */
 	LP_FIG_LEAKED = 12,          /* of them: leaked */
 	LP_FIG_CREATED = 13,         /* ever created */

@@ -16,7 +16,7 @@ const struct lp_figure_name lp_figure_names[] = {
 	{LP_FIG_HEAP_OBJECTS, "heap_objects", "heap blocks", LP_UNIT_COUNT},
 	{LP_FIG_HEAP_MARKED, "heap_marked", "  reached", LP_UNIT_COUNT},
 	{LP_FIG_BYTES_SCANNED, "bytes_scanned", "memory scanned", LP_UNIT_BYTES},
-	{LP_FIG_ROOT_BYTES, "root_bytes", "  of it roots", LP_UNIT_BYTES},
+	{LP_FIG_ROOT_BYTES, "root_bytes", "  roots, touched or not", LP_UNIT_BYTES},
 	{LP_FIG_GOROUTINES, "goroutines", "goroutines", LP_UNIT_COUNT},
 	{LP_FIG_LEAKED, "leaked", "  leaked", LP_UNIT_COUNT},
 	{LP_FIG_CREATED, "created", "  ever created", LP_UNIT_COUNT},
