@@ -658,6 +658,21 @@ static bool in_ring(const struct pth_event *first, const struct pth_event *event
 	return false;
 }
 
+/* Clears the arguments that EVENT does not use: malloc left there what the memory held before. */
+static void forget_words(struct pth_event *event, bool waited_for)
+{
+	size_t used = LP_ARRAY_SIZE(event->args.words);
+	size_t i;
+
+	if (!waited_for || event->type == EVENT_FD || event->type == EVENT_TIME)
+		used = 0;
+	else if (event->type == EVENT_MSG || event->type == EVENT_MUTEX ||
+		 event->type == EVENT_COND || event->type == EVENT_TID)
+		used = 1;
+	for (i = used; i < LP_ARRAY_SIZE(event->args.words); i++)
+		event->args.words[i] = 0;
+}
+
 /* The library's static events keep what they were last used for: a thread that no longer waits holds nothing. */
 static void forget_old_events(struct pth *thread)
 {
@@ -666,8 +681,8 @@ static void forget_old_events(struct pth *thread)
 	for (i = 0; thread->data && i < KEYS; i++) {
 		struct pth_event *event = thread->data[i];
 
-		if (own_keys[i] && event && !in_ring(thread->events, event))
-			memset(event->args.words, 0, sizeof(event->args.words));
+		if (own_keys[i] && event)
+			forget_words(event, in_ring(thread->events, event));
 	}
 }
 
