@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the leaking example and its fixed twin share: starting a detached goroutine, and locks and conditions that are
- * allocated as a program would.
+ * What the leaking example and its fixed twin share: starting a detached goroutine, and locks and
+ * conditions that are allocated as a program would.
  */
 #ifndef EXAMPLES_PTH_BANK_H
 #define EXAMPLES_PTH_BANK_H

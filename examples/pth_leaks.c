@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A GNU Pth program with six ways to leak a goroutine. It ends as if all were well; pth_fixed.c is what it should be.
+ * A GNU Pth program with six ways to leak a goroutine. It ends as if all were well; pth_fixed.c is
+ * what it should be.
  */
 #include "pth_bank.h"
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A State Threads server that leaks a worker for each failed request. A search asks a backend in a worker of its own,
- * which hands its result over a slot for one. A search for nothing is answered with an error before the result is
- * taken: the worker waits for ever to hand it over. Built with FIXED the request cancels its worker first.
+ * A State Threads server that leaks a worker for each failed request. A search asks a backend in a
+ * worker of its own, which hands its result over a slot for one. A search for nothing is answered
+ * with an error before the result is taken: the worker waits for ever to hand it over. Built with
+ * FIXED the request cancels its worker first.
  *
- *     st_server [--port N]     prints the port; "GET /search?q=WORD\n" on a connection; SIGTERM ends it
+ *     st_server [--port N]     prints the port; "GET /search?q=WORD\n" on a connection; SIGTERM
+ * ends it
  */
 #include <arpa/inet.h>
 #include <signal.h>
@@ -122,7 +124,8 @@ static void *accept_all(void *listener)
 
 static st_netfd_t open_port(int port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_port = htons((unsigned short)port)};
 	socklen_t length = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	int on = 1;

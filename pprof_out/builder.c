@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The builder: grows the arrays of a protobuf-c message and finds equal records by hash tables whose keys are the
- * records' own contents, written out as 64-bit words. A failed allocation is remembered and reported at the end.
+ * The builder: grows the arrays of a protobuf-c message and finds equal records by hash tables
+ * whose keys are the records' own contents, written out as 64-bit words. A failed allocation is
+ * remembered and reported at the end.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static struct entry *find(struct entry *table, const void *key, size_t size)
 	return entry;
 }
 
-static bool remember(struct pp_builder *builder, struct entry **table, const void *key, size_t size, uint64_t value)
+static bool remember(struct pp_builder *builder, struct entry **table, const void *key, size_t size,
+		     uint64_t value)
 {
 	struct entry *entry = malloc(sizeof(*entry) + size);
 
@@ -65,7 +67,8 @@ static void forget(struct entry **table)
 	}
 }
 
-/* Appends POINTER to an array of pointers that doubles at powers of two. Takes POINTER over, also on failure. */
+/* Appends POINTER to an array of pointers that doubles at powers of two. Takes POINTER over, also
+ * on failure. */
 static bool append(struct pp_builder *builder, void *array, size_t *count, void *pointer)
 {
 	void ***pointers = array;
@@ -311,8 +314,8 @@ static void add_label(struct pp_builder *builder, Perftools__Profiles__Sample *s
 	message->str = intern(builder, label->value);
 }
 
-static void new_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count, int64_t value,
-		       const struct pp_label *labels, size_t label_count)
+static void new_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
+		       int64_t value, const struct pp_label *labels, size_t label_count)
 {
 	Perftools__Profiles__Sample *sample = malloc(sizeof(*sample));
 	size_t i;
@@ -334,8 +337,8 @@ static void new_sample(struct pp_builder *builder, const uint64_t *location_ids,
 		add_label(builder, sample, &labels[i]);
 }
 
-void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count, int64_t value,
-		       const struct pp_label *labels, size_t label_count)
+void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
+		       int64_t value, const struct pp_label *labels, size_t label_count)
 {
 	size_t words = 1 + count + 2 * label_count;
 	uint64_t *key = malloc(words * sizeof(*key));

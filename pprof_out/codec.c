@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Profiles as bytes: protobuf by protobuf-c, gzip by zlib, and the checks that make a profile from elsewhere safe to
- * walk. The rules are those of Parca's validation and pprof's CheckValid.
+ * Profiles as bytes: protobuf by protobuf-c, gzip by zlib, and the checks that make a profile from
+ * elsewhere safe to walk. The rules are those of Parca's validation and pprof's CheckValid.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -95,7 +95,8 @@ static int inflate_all(const void *data, size_t size, size_t limit, uint8_t **ou
 	return -EBADMSG;
 }
 
-int pp_unpack(const void *data, size_t size, size_t limit, pp_profile **profile, const char **reason)
+int pp_unpack(const void *data, size_t size, size_t limit, pp_profile **profile,
+	      const char **reason)
 {
 	const uint8_t *bytes = data;
 	uint8_t *inflated = NULL;
@@ -213,7 +214,8 @@ static const char *check_locations(const pp_profile *profile)
 	return NULL;
 }
 
-static const char *check_sample(const pp_profile *profile, const Perftools__Profiles__Sample *sample)
+static const char *check_sample(const pp_profile *profile,
+				const Perftools__Profiles__Sample *sample)
 {
 	size_t i;
 

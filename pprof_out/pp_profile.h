@@ -2,8 +2,8 @@
 /*
  * pprof profiles: building, writing, reading, and Go's two text forms. Knows nothing of coroutines.
  *
- * None of it is thread-safe; every function returns 0 or a positive id on success and -errno on failure unless it
- * says otherwise. Strings are copied.
+ * None of it is thread-safe; every function returns 0 or a positive id on success and -errno on
+ * failure unless it says otherwise. Strings are copied.
  */
 #ifndef PP_PROFILE_H
 #define PP_PROFILE_H
@@ -47,7 +47,8 @@ struct pp_label {
 	const char *value;
 };
 
-/* A profile whose samples count TYPE in UNIT ("goroutineleak", "count"), of period 1. NULL: no memory. */
+/* A profile whose samples count TYPE in UNIT ("goroutineleak", "count"), of period 1. NULL: no
+ * memory. */
 struct pp_builder *pp_builder_new(const char *type, const char *unit);
 void pp_builder_free(struct pp_builder *builder);
 
@@ -58,7 +59,8 @@ void pp_builder_drop_frames(struct pp_builder *builder, const char *regexp);
 
 void pp_builder_comment(struct pp_builder *builder, const char *text);
 
-/* Each returns the id of the new, or of an equal earlier, record; 0: no memory (which pp_builder_finish reports). */
+/* Each returns the id of the new, or of an equal earlier, record; 0: no memory (which
+ * pp_builder_finish reports). */
 uint64_t pp_builder_mapping(struct pp_builder *builder, const struct pp_mapping *mapping);
 uint64_t pp_builder_function(struct pp_builder *builder, const struct pp_function *function);
 
@@ -67,8 +69,8 @@ uint64_t pp_builder_location(struct pp_builder *builder, uint64_t mapping_id, ui
 			     const struct pp_line *lines, size_t count);
 
 /* Adds VALUE to the sample of these locations (innermost first) and labels. */
-void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count, int64_t value,
-		       const struct pp_label *labels, size_t label_count);
+void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
+		       int64_t value, const struct pp_label *labels, size_t label_count);
 
 /* The profile, owned by BUILDER and complete; NULL: memory ran out on the way. */
 const pp_profile *pp_builder_finish(struct pp_builder *builder);
@@ -76,17 +78,18 @@ const pp_profile *pp_builder_finish(struct pp_builder *builder);
 /* --- Writing and reading --- */
 
 /*
- * PROFILE as gzip'd protobuf, in memory of *SIZE bytes at *DATA that the caller frees. The same profile always gives
- * the same bytes. Returns 0 or -ENOMEM.
+ * PROFILE as gzip'd protobuf, in memory of *SIZE bytes at *DATA that the caller frees. The same
+ * profile always gives the same bytes. Returns 0 or -ENOMEM.
  */
 int pp_pack(const pp_profile *profile, void **data, size_t *size);
 
 /*
- * Reads a profile, gzip'd or not, and checks it by the rules that Parca enforces, and that all references lead
- * somewhere. LIMIT bounds the unpacked size. Returns 0; -EBADMSG with a constant reason at *REASON; -ENOMEM.
- * *PROFILE is to be freed by pp_free.
+ * Reads a profile, gzip'd or not, and checks it by the rules that Parca enforces, and that all
+ * references lead somewhere. LIMIT bounds the unpacked size. Returns 0; -EBADMSG with a constant
+ * reason at *REASON; -ENOMEM. *PROFILE is to be freed by pp_free.
  */
-int pp_unpack(const void *data, size_t size, size_t limit, pp_profile **profile, const char **reason);
+int pp_unpack(const void *data, size_t size, size_t limit, pp_profile **profile,
+	      const char **reason);
 void pp_free(pp_profile *profile);
 
 /* Checks only. Returns NULL, or a constant reason why PROFILE is not valid. */
@@ -98,11 +101,12 @@ const char *pp_string(const pp_profile *profile, int64_t index);
 /* --- Go's text forms --- */
 
 /*
- * As Go's debug=1, under the name NAME. OFFSET, if not NULL, tells how far ADDRESS is into the function of LINE of
- * LOCATION, or -1 for unknown. Returns 0 or -errno of a failed write.
+ * As Go's debug=1, under the name NAME. OFFSET, if not NULL, tells how far ADDRESS is into the
+ * function of LINE of LOCATION, or -1 for unknown. Returns 0 or -errno of a failed write.
  */
 int pp_write_debug1(FILE *file, const pp_profile *profile, const char *name,
-		    int64_t (*offset)(void *context, const Perftools__Profiles__Location *location, size_t line),
+		    int64_t (*offset)(void *context, const Perftools__Profiles__Location *location,
+				      size_t line),
 		    void *context);
 
 struct pp_frame {
@@ -123,10 +127,11 @@ struct pp_goroutine {
 	const struct pp_frame *frames; /* innermost first */
 	size_t frame_count;
 	struct pp_frame created_by; /* FUNCTION NULL: unknown */
-	uint64_t creator;           /* id; 0: unknown */
+	uint64_t creator;	    /* id; 0: unknown */
 };
 
-/* One goroutine as Go's debug=2 has it, with the empty line behind. Returns 0 or -errno of a failed write. */
+/* One goroutine as Go's debug=2 has it, with the empty line behind. Returns 0 or -errno of a failed
+ * write. */
 int pp_write_debug2(FILE *file, const struct pp_goroutine *goroutine);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Go's text forms of a goroutine profile, as runtime/pprof writes them: debug=1 (countProfile in pprof.go: records by
- * count, columns aligned as text/tabwriter does with tabs of 8) and debug=2 (runtime.Stack).
+ * Go's text forms of a goroutine profile, as runtime/pprof writes them: debug=1 (countProfile in
+ * pprof.go: records by count, columns aligned as text/tabwriter does with tabs of 8) and debug=2
+ * (runtime.Stack).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -80,7 +81,8 @@ static void free_table(struct table *table)
 	free(table->rows);
 }
 
-/* Each column but the last is as wide as its longest cell and one more, rounded up to whole tabs. */
+/* Each column but the last is as wide as its longest cell and one more, rounded up to whole tabs.
+ */
 static void write_table(FILE *file, const struct table *table)
 {
 	size_t i;
@@ -97,7 +99,8 @@ static void write_table(FILE *file, const struct table *table)
 				if (strlen(table->rows[k].cells[j]) > width)
 					width = strlen(table->rows[k].cells[j]);
 			width = (width + TAB) / TAB * TAB;
-			for (; j + 1 < COLUMNS && length < width; length = (length + TAB) / TAB * TAB)
+			for (; j + 1 < COLUMNS && length < width;
+			     length = (length + TAB) / TAB * TAB)
 				fputc('\t', file);
 		}
 		fputc('\n', file);
@@ -121,11 +124,13 @@ static char *format(const char *pattern, ...)
 struct debug1 {
 	FILE *file;
 	const pp_profile *profile;
-	int64_t (*offset)(void *context, const Perftools__Profiles__Location *location, size_t line);
+	int64_t (*offset)(void *context, const Perftools__Profiles__Location *location,
+			  size_t line);
 	void *context;
 };
 
-static void add_lines(struct debug1 *debug, struct table *table, const Perftools__Profiles__Location *location)
+static void add_lines(struct debug1 *debug, struct table *table,
+		      const Perftools__Profiles__Location *location)
 {
 	size_t i;
 
@@ -135,8 +140,7 @@ static void add_lines(struct debug1 *debug, struct table *table, const Perftools
 		const Perftools__Profiles__Line *line = location->line[i];
 		const Perftools__Profiles__Function *function =
 			debug->profile->function[line->function_id - 1];
-		int64_t offset =
-			debug->offset ? debug->offset(debug->context, location, i) : -1;
+		int64_t offset = debug->offset ? debug->offset(debug->context, location, i) : -1;
 		const char *name = pp_string(debug->profile, function->name);
 		const char *place = pp_string(debug->profile, function->filename);
 
@@ -164,9 +168,9 @@ static int write_labels(struct debug1 *debug, const Perftools__Profiles__Sample 
 		return -ENOMEM;
 	for (i = 0; i < sample->n_label; i++)
 		if (sample->label[i]->str)
-			labels[n++] = (struct pp_label){
-				pp_string(debug->profile, sample->label[i]->key),
-				pp_string(debug->profile, sample->label[i]->str)};
+			labels[n++] =
+				(struct pp_label){pp_string(debug->profile, sample->label[i]->key),
+						  pp_string(debug->profile, sample->label[i]->str)};
 	qsort(labels, n, sizeof(*labels), by_key);
 	for (i = 0; i < n; i++) {
 		fputs(i ? ", " : "# labels: {", debug->file);
@@ -214,12 +218,12 @@ static int by_count(const void *a, const void *b)
 }
 
 int pp_write_debug1(FILE *file, const pp_profile *profile, const char *name,
-		    int64_t (*offset)(void *context, const Perftools__Profiles__Location *location, size_t line),
+		    int64_t (*offset)(void *context, const Perftools__Profiles__Location *location,
+				      size_t line),
 		    void *context)
 {
 	struct debug1 debug = {file, profile, offset, context};
-	Perftools__Profiles__Sample **samples =
-		calloc(profile->n_sample + 1, sizeof(*samples));
+	Perftools__Profiles__Sample **samples = calloc(profile->n_sample + 1, sizeof(*samples));
 	int64_t total = 0;
 	size_t i;
 	int r = 0;
@@ -242,7 +246,8 @@ int pp_write_debug1(FILE *file, const pp_profile *profile, const char *name,
 
 static void write_place(FILE *file, const struct pp_frame *frame)
 {
-	fprintf(file, "\t%s:%" PRId64, frame->file && *frame->file ? frame->file : "?", frame->line);
+	fprintf(file, "\t%s:%" PRId64, frame->file && *frame->file ? frame->file : "?",
+		frame->line);
 	if (frame->offset >= 0 && !frame->inlined)
 		fprintf(file, " +0x%" PRIx64, frame->offset);
 	fputc('\n', file);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the stream goes, in the snapshot process. Either to a requester that listens (protocol.h), or to a reporter
- * that we start; and where no reporter can be had, to a file, with a line in the log that says what to type.
+ * Where the stream goes, in the snapshot process. Either to a requester that listens (protocol.h),
+ * or to a reporter that we start; and where no reporter can be had, to a file, with a line in the
+ * log that says what to type.
  */
 #include <errno.h>
 #include <signal.h>
@@ -108,11 +109,13 @@ static bool is_program(const char *path)
 	return LP_SYS2(SYS_access, path, X_OK) == 0;
 }
 
-/* The leakprof program: named by an option, or where builds and installations put it, seen from the shim. */
+/* The leakprof program: named by an option, or where builds and installations put it, seen from the
+ * shim. */
 static bool find_reporter(const struct lp_collection *collection, char *path, size_t size)
 {
-	static const char *const places[] = {"/leakprof", "/../leakprof/leakprof", "/../bin/leakprof",
-					     "/../../bin/leakprof", "/../../../bin/leakprof"};
+	static const char *const places[] = {"/leakprof", "/../leakprof/leakprof",
+					     "/../bin/leakprof", "/../../bin/leakprof",
+					     "/../../../bin/leakprof"};
 	const struct lp_elf *shim = lp_maps_elf(&collection->maps, collection->input->shim);
 	size_t i;
 
@@ -146,7 +149,8 @@ static void reporter_environment(const char **environment)
 	environment[n] = NULL;
 }
 
-static __attribute__((noreturn)) void exec_reporter(const char *path, const char *option, int input, int errors)
+static __attribute__((noreturn)) void exec_reporter(const char *path, const char *option, int input,
+						    int errors)
 {
 	const char *environment[ENVIRONMENT_MAX];
 	const char *arguments[] = {path, "report", option, NULL};
@@ -194,7 +198,8 @@ static int report(const struct lp_delivery *delivery, struct lp_collection *coll
 		return -ENOENT;
 	append(append(option, option + sizeof(option), "--from-snapshot="), option + sizeof(option),
 	       delivery->output);
-	/* The first descriptors are free here, and must not be where the reporter's own three go. */
+	/* The first descriptors are free here, and must not be where the reporter's own three go.
+	 */
 	while ((r = lp_sys_open("/dev/null", O_RDWR, 0)) >= 0 && r < 2)
 		;
 	r = (int)LP_SYS2(SYS_pipe2, input, O_CLOEXEC);
@@ -218,7 +223,8 @@ static int report(const struct lp_delivery *delivery, struct lp_collection *coll
 
 /* --- To a file --- */
 
-static int write_raw(const struct lp_delivery *delivery, struct lp_collection *collection, char *path, size_t size)
+static int write_raw(const struct lp_delivery *delivery, struct lp_collection *collection,
+		     char *path, size_t size)
 {
 	char beside[LP_PATH_MAX + 32];
 	int fd;
@@ -238,7 +244,8 @@ static int write_raw(const struct lp_delivery *delivery, struct lp_collection *c
 	return r;
 }
 
-/* Whether nobody asked for a file: a bare LD_PRELOAD in a program without goroutines leaves nothing behind. */
+/* Whether nobody asked for a file: a bare LD_PRELOAD in a program without goroutines leaves nothing
+ * behind. */
 static bool is_unasked(const struct lp_collection *collection)
 {
 	return !strcmp(lp_options.output, LP_OUTPUT_DEFAULT) &&
@@ -263,7 +270,9 @@ int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection)
 	if (write_raw(delivery, collection, raw, sizeof(raw)))
 		lp_log(delivery, "the result could not be written beside ", delivery->output);
 	else if (r == -ENOENT)
-		lp_log(delivery, "no leakprof program was found (option reporter=PATH); type: leakprof report ",
+		lp_log(delivery,
+		       "no leakprof program was found (option reporter=PATH); type: leakprof "
+		       "report ",
 		       raw);
 	else
 		lp_log(delivery, "the reporter failed; type: leakprof report ", raw);

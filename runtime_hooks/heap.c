@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The heap: malloc and its family, passed on to whatever allocator comes next, with the heap map kept beside.
+ * The heap: malloc and its family, passed on to whatever allocator comes next, with the heap map
+ * kept beside.
  *
- * Called before our constructor, from inside dlsym, in signal handlers and by every thread: no lock, no
- * state but the heap map and, for realloc, the thread's own record. A block enters the map after the real
- * allocator gave it and leaves before it goes back.
+ * Called before our constructor, from inside dlsym, in signal handlers and by every thread: no
+ * lock, no state but the heap map and, for realloc, the thread's own record. A block enters the map
+ * after the real allocator gave it and leaves before it goes back.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -33,8 +34,8 @@ static struct {
 } real;
 
 /*
- * dlsym may allocate while it looks for the allocator: from here. Such blocks live as long as the process, and are
- * scanned as part of nothing, for they hold the dynamic linker's own strings.
+ * dlsym may allocate while it looks for the allocator: from here. Such blocks live as long as the
+ * process, and are scanned as part of nothing, for they hold the dynamic linker's own strings.
  */
 static char bootstrap[16384] __attribute__((aligned(16)));
 static size_t bootstrap_used;
@@ -42,7 +43,8 @@ static bool resolving;
 
 static bool is_bootstrap(const void *block)
 {
-	return (const char *)block >= bootstrap && (const char *)block < bootstrap + sizeof(bootstrap);
+	return (const char *)block >= bootstrap &&
+	       (const char *)block < bootstrap + sizeof(bootstrap);
 }
 
 static void *bootstrap_alloc(size_t size)
@@ -227,10 +229,12 @@ const char *lp_heap_untracked(void)
 	if (asked)
 		return reason;
 	if (dlsym(RTLD_DEFAULT, "malloc") != (void *)malloc)
-		reason = "heap untracked: the program defines its own malloc; what it keeps in private memory "
+		reason = "heap untracked: the program defines its own malloc; what it keeps in "
+			 "private memory "
 			 "all counts as live";
 	else if (!lp_heap_usable())
-		reason = "heap untracked: the allocator has no malloc_usable_size; what is in private memory "
+		reason = "heap untracked: the allocator has no malloc_usable_size; what is in "
+			 "private memory "
 			 "all counts as live";
 	asked = true;
 	return reason;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Start and end of leakprof in a process: options, signal, control page, interval timer, the collection at exit,
- * and a new start in forked children. Whatever fails here makes leakprof dormant, never the program.
+ * Start and end of leakprof in a process: options, signal, control page, interval timer, the
+ * collection at exit, and a new start in forked children. Whatever fails here makes leakprof
+ * dormant, never the program.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -100,7 +101,8 @@ static bool any_runtime(void)
 	return false;
 }
 
-/* "leakprof/PID/token": whether `leakprof run` PID is our parent, so that it waits for an answer of ours. */
+/* "leakprof/PID/token": whether `leakprof run` PID is our parent, so that it waits for an answer of
+ * ours. */
 static bool is_watched(void)
 {
 	const char *at = strchr(lp_options.connect, '/');
@@ -181,7 +183,8 @@ static void __attribute__((constructor(101))) init(void)
 	lp_heap_untracked(); /* asks the dynamic linker, which the snapshot must not */
 	r = start();
 	if (r == -EBUSY)
-		lp_dormant("the program uses leakprof's signal: choose another with the option signal");
+		lp_dormant("the program uses leakprof's signal: choose another with the option "
+			   "signal");
 	else if (r)
 		lp_dormant("leakprof could not start: no memory, or a system call is not allowed");
 	lp_thread_enter();

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The goroutines of the target: fixed records in chunks that are never moved or given back, so that the snapshot
- * can read them whatever the target was doing, and one hash table per runtime from handle to record.
- * A record is published by its id, written last. Records are taken under a lock that is held for a few
- * instructions; the tables belong to the one thread that their runtime runs in.
+ * The goroutines of the target: fixed records in chunks that are never moved or given back, so that
+ * the snapshot can read them whatever the target was doing, and one hash table per runtime from
+ * handle to record. A record is published by its id, written last. Records are taken under a lock
+ * that is held for a few instructions; the tables belong to the one thread that their runtime runs
+ * in.
  */
 #include <string.h>
 #include <time.h>
@@ -18,7 +19,7 @@
 #define TABLE_MIN 256u
 
 static struct lp_goroutine *chunks[CHUNK_MAX];
-static size_t records;  /* ever used */
+static size_t records; /* ever used */
 static uint32_t free_list = LP_NONE;
 static uint64_t last_id;
 static uint32_t lock;
@@ -130,7 +131,7 @@ static bool reserve(struct lp_runtime *runtime)
 }
 
 /* Deletes by moving later entries of the run back, so that no tombstones are needed. */
-static void delete(struct lp_runtime *runtime, const struct lp_goroutine *goroutine)
+static void delete (struct lp_runtime *runtime, const struct lp_goroutine *goroutine)
 {
 	size_t mask = runtime->table_size - 1;
 	size_t hole = home(runtime, goroutine->handle);

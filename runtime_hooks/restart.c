@@ -2,17 +2,20 @@
 /*
  * Calls that our signal interrupts go on as if it had not come.
  *
- * The kernel restarts most system calls by itself (SA_RESTART). The others return -EINTR to the instruction
- * behind `syscall`. Where the handler finds its thread exactly there, it sets the thread back to that
- * instruction, so that the call is made again with the same arguments. No signal of the program is lost by that: one that
- * is pending is delivered before the call is made again, as if it had come just before the call, and one that
- * a call such as ppoll lets in atomically is let in by the call made again.
+ * The kernel restarts most system calls by itself (SA_RESTART). The others return -EINTR to the
+ * instruction behind `syscall`. Where the handler finds its thread exactly there, it sets the
+ * thread back to that instruction, so that the call is made again with the same arguments. No
+ * signal of the program is lost by that: one that is pending is delivered before the call is made
+ * again, as if it had come just before the call, and one that a call such as ppoll lets in
+ * atomically is let in by the call made again.
  *
- * The system call's number is read from the `mov $number, %eax` before the instruction, which is how glibc's
- * wrappers look. The time that has passed is taken off
- *     - by the kernel: select, pselect, ppoll write back what is left; absolute futex waits need nothing
+ * The system call's number is read from the `mov $number, %eax` before the instruction, which is
+ * how glibc's wrappers look. The time that has passed is taken off
+ *     - by the kernel: select, pselect, ppoll write back what is left; absolute futex waits need
+ * nothing
  *     - by going on with what is left, which nanosleep and clock_nanosleep are made to store
- *     - by the wrapper here, for those with a relative timeout in a register: poll, epoll_wait and the like
+ *     - by the wrapper here, for those with a relative timeout in a register: poll, epoll_wait and
+ * the like
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -30,8 +33,8 @@
 /* What must be done to a call before it can be made again. */
 enum remedy {
 	AS_IT_IS = 1,
-	FUTEX,        /* only if the timeout is absolute */
-	SLEEP,        /* the request becomes the remainder */
+	FUTEX,	      /* only if the timeout is absolute */
+	SLEEP,	      /* the request becomes the remainder */
 	MILLISECONDS, /* a count in a register, from the deadline of the wrapper */
 	TIMESPEC,     /* a struct, likewise */
 };
@@ -61,7 +64,8 @@ static const struct restartable restartables[] = {
 	{SYS_msgrcv, AS_IT_IS, 0},
 	{SYS_msgsnd, AS_IT_IS, 0},
 	{SYS_io_getevents, AS_IT_IS, 0},
-	/* These return -EINTR only on sockets with SO_RCVTIMEO or SO_SNDTIMEO, which then starts anew. */
+	/* These return -EINTR only on sockets with SO_RCVTIMEO or SO_SNDTIMEO, which then starts
+	   anew. */
 	{SYS_accept, AS_IT_IS, 0},
 	{SYS_accept4, AS_IT_IS, 0},
 	{SYS_connect, AS_IT_IS, 0},
@@ -77,8 +81,8 @@ static const struct restartable restartables[] = {
 };
 
 /*
- * "b8 imm32": mov $imm32, %eax; "0f 05": syscall. Where the compiler put something between them, the wrapper's
- * record tells.
+ * "b8 imm32": mov $imm32, %eax; "0f 05": syscall. Where the compiler put something between them,
+ * the wrapper's record tells.
  */
 static bool interrupted_call(const greg_t *registers, int *number)
 {
@@ -103,7 +107,8 @@ static bool is_absolute_futex(int operation)
 	       command == FUTEX_WAIT_REQUEUE_PI;
 }
 
-/* Nanoseconds until the deadline of the wrapper that made call NUMBER; false without such a wrapper. */
+/* Nanoseconds until the deadline of the wrapper that made call NUMBER; false without such a
+ * wrapper. */
 static bool time_left(int number, uint64_t *left)
 {
 	const struct lp_timed_call *call = lp_self ? lp_self->timed : NULL;
@@ -135,7 +140,8 @@ static bool take_off_time(greg_t *registers, int number, int timeout, bool times
 	return true;
 }
 
-/* The remainder is in the register of the argument behind the request; NULL: the caller is no wrapper of ours. */
+/* The remainder is in the register of the argument behind the request; NULL: the caller is no
+ * wrapper of ours. */
 static bool go_on_sleeping(greg_t *registers, int number, int request)
 {
 	int remainder = number == SYS_nanosleep ? REG_RSI : REG_R10;
@@ -241,7 +247,8 @@ LP_EXPORT int epoll_wait(int epoll, struct epoll_event *events, int count, int t
 	return r;
 }
 
-LP_EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int count, int timeout, const sigset_t *mask)
+LP_EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int count, int timeout,
+			  const sigset_t *mask)
 {
 	static int (*real)(int, struct epoll_event *, int, int, const sigset_t *);
 	struct lp_timed_call call;
@@ -259,8 +266,8 @@ LP_EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int count, int 
 	return r;
 }
 
-LP_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, const struct timespec *timeout,
-			   const sigset_t *mask)
+LP_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count,
+			   const struct timespec *timeout, const sigset_t *mask)
 {
 	static int (*real)(int, struct epoll_event *, int, const struct timespec *,
 			   const sigset_t *);
@@ -305,7 +312,8 @@ LP_EXPORT int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct ti
 	return r;
 }
 
-LP_EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+LP_EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+		    const sigset_t *mask)
 {
 	static int (*real)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 	sigset_t copy;
@@ -324,7 +332,8 @@ LP_EXPORT int pselect(int count, fd_set *readable, fd_set *writable, fd_set *exc
 
 	if (!real)
 		real = lp_next("pselect", NULL);
-	return real(count, readable, writable, exceptional, timeout, lp_without_signal(mask, &copy));
+	return real(count, readable, writable, exceptional, timeout,
+		    lp_without_signal(mask, &copy));
 }
 
 LP_EXPORT int nanosleep(const struct timespec *request, struct timespec *remainder)

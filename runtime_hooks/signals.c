@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one signal that leakprof uses: its handler, and the interposed calls that keep it out of the program's sight,
- * as glibc keeps its own two. The program cannot block it, wait for it, or change what it does.
+ * The one signal that leakprof uses: its handler, and the interposed calls that keep it out of the
+ * program's sight, as glibc keeps its own two. The program cannot block it, wait for it, or change
+ * what it does.
  *
  * It arrives as
- *     si_code SI_QUEUE  from `leakprof snapshot`: si_pid and si_value name the requester (protocol.h)
- *     si_code SI_TIMER  from the interval timer
- *     si_code CLD_*     when the snapshot process ends
- *     si_code LP_STOP   from the coordinator of a collection, to each thread
+ *     si_code SI_QUEUE  from `leakprof snapshot`: si_pid and si_value name the requester
+ * (protocol.h) si_code SI_TIMER  from the interval timer si_code CLD_*     when the snapshot
+ * process ends si_code LP_STOP   from the coordinator of a collection, to each thread
  */
 #include <errno.h>
 #include <signal.h>
@@ -37,7 +37,8 @@ static void handler(int number, siginfo_t *info, void *context)
 	struct lp_thread *borrowed = NULL;
 
 	(void)number;
-	/* vfork's child shares our memory and a raw fork's child our state: neither is ours to collect. */
+	/* vfork's child shares our memory and a raw fork's child our state: neither is ours to
+	 * collect. */
 	if (lp_pid != (int)LP_SYS0(SYS_getpid))
 		return;
 	if (!self)

@@ -9,9 +9,10 @@
  *     start all threads                        marks, writes, exits
  *     our own signal, on its end  <-----------
  *
- * The clone's exit signal is ours, so that the program's own wait calls do not see the snapshot process and nothing
- * is left behind: the handler reaps it. Collections are made one at a time; requests that come meanwhile wait
- * in a small queue. The work runs on a stack of its own, as the signal stack is small.
+ * The clone's exit signal is ours, so that the program's own wait calls do not see the snapshot
+ * process and nothing is left behind: the handler reaps it. Collections are made one at a time;
+ * requests that come meanwhile wait in a small queue. The work runs on a stack of its own, as the
+ * signal stack is small.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -37,7 +38,7 @@
 
 /* Shared with the snapshot process. */
 struct control {
-	uint32_t held;      /* futex: the target may go on */
+	uint32_t held;	    /* futex: the target may go on */
 	uint32_t connected; /* futex: the requester will hear of this collection */
 	uint32_t released;  /* futex: the figures below are there */
 	uint64_t pause_ns;
@@ -153,8 +154,8 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 }
 
 /*
- * From here on a fault, a hang or too much memory ends this process alone: default actions, an alarm, the first
- * choice of the OOM killer, no core file.
+ * From here on a fault, a hang or too much memory ends this process alone: default actions, an
+ * alarm, the first choice of the OOM killer, no core file.
  */
 static void become_expendable(void)
 {
@@ -194,8 +195,8 @@ static void close_descriptors(unsigned first, unsigned last)
 }
 
 /*
- * Descriptors of the target: a copy of a pipe's end would keep its reader from seeing the end. Kept are FD, and
- * standard error where the log goes there.
+ * Descriptors of the target: a copy of a pipe's end would keep its reader from seeing the end. Kept
+ * are FD, and standard error where the log goes there.
  */
 static void close_all_but(int fd)
 {
@@ -220,16 +221,18 @@ static void copy_figures(struct lp_collection *collection)
 }
 
 /* STOPPED: how the stop went, 0 or -errno. */
-static int collect(struct lp_collection *collection, const struct lp_collect_input *input, int stopped)
+static int collect(struct lp_collection *collection, const struct lp_collect_input *input,
+		   int stopped)
 {
 	int r;
 
 	if (input->dormant || stopped) {
 		collection->measured = LP_MEASURED_FAILED;
 		lp_collect_note(collection, LP_NOTE_ERROR,
-				input->dormant ? input->dormant
-					       : "not all threads stopped in time: set stop_timeout "
-						 "higher, or try again");
+				input->dormant
+					? input->dormant
+					: "not all threads stopped in time: set stop_timeout "
+					  "higher, or try again");
 		return 0;
 	}
 	r = lp_collect_verdicts(collection);
@@ -241,7 +244,8 @@ static int collect(struct lp_collection *collection, const struct lp_collect_inp
 	return 0;
 }
 
-static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint64_t begin, int stopped)
+static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint64_t begin,
+						    int stopped)
 {
 	struct lp_delivery delivery = {.request = job->request, .serial = serial};
 	struct lp_collect_input input;
@@ -338,8 +342,8 @@ static bool enqueue(const struct lp_request *request)
 	for (i = 0; i < QUEUE_MAX; i++) {
 		uint32_t unused = 0;
 
-		if (!__atomic_compare_exchange_n(&queue[i].used, &unused, 1, false, __ATOMIC_ACQ_REL,
-						 __ATOMIC_RELAXED))
+		if (!__atomic_compare_exchange_n(&queue[i].used, &unused, 1, false,
+						 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
 		queue[i].request = *request;
 		__atomic_store_n(&queue[i].used, 2, __ATOMIC_RELEASE);

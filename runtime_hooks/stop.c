@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stopping all threads. The coordinator lists /proc/self/task and sends each thread our signal; a thread's handler
- * notes where its registers are, says so, and sleeps on a futex until the world starts again. The list is read
- * until it shows no thread that has not answered, as threads are created meanwhile.
+ * Stopping all threads. The coordinator lists /proc/self/task and sends each thread our signal; a
+ * thread's handler notes where its registers are, says so, and sleeps on a futex until the world
+ * starts again. The list is read until it shows no thread that has not answered, as threads are
+ * created meanwhile.
  *
- * A thread that has ended, or is a zombie leader, never answers and need not. One that does not answer in time
- * (uninterruptible sleep, blocked by a raw system call) makes the collection fail; the program goes on.
+ * A thread that has ended, or is a zombie leader, never answers and need not. One that does not
+ * answer in time (uninterruptible sleep, blocked by a raw system call) makes the collection fail;
+ * the program goes on.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -20,10 +22,10 @@
 #define SLICE_NS 1000000u
 
 static struct {
-	uint32_t phase;    /* futex: odd while threads are to park, one more each time it changes */
-	uint32_t answers;  /* futex: counts them */
+	uint32_t phase;	  /* futex: odd while threads are to park, one more each time it changes */
+	uint32_t answers; /* futex: counts them */
 	int coordinator;
-	uint64_t *sent;    /* one bit per TID */
+	uint64_t *sent; /* one bit per TID */
 	uint64_t *answered;
 } stop;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the shim offer each other. All of it runs inside the target: libc only, no malloc but the
- * program's own calls passing through, no stdio, errno kept. Nothing here exits or prints.
+ * What the parts of the shim offer each other. All of it runs inside the target: libc only, no
+ * malloc but the program's own calls passing through, no stdio, errno kept. Nothing here exits or
+ * prints.
  */
 #ifndef LP_HOOKS_TARGET_H
 #define LP_HOOKS_TARGET_H
@@ -24,7 +25,8 @@
 
 extern struct lp_options lp_options;
 
-/* The process that was initialised; another getpid() is a child made without fork handlers. 0: not yet. */
+/* The process that was initialised; another getpid() is a child made without fork handlers. 0: not
+ * yet. */
 extern int lp_pid;
 
 /* Why leakprof gave up in this process; NULL: it has not. */
@@ -37,8 +39,8 @@ void lp_dormant(const char *reason);
 bool lp_awake(void);
 
 /*
- * The next definition of SYMBOL behind ours. SONAME is tried where it was loaded out of the global scope (dlopen
- * with RTLD_LOCAL). NULL: there is none.
+ * The next definition of SYMBOL behind ours. SONAME is tried where it was loaded out of the global
+ * scope (dlopen with RTLD_LOCAL). NULL: there is none.
  */
 void *lp_next(const char *symbol, const char *soname);
 
@@ -73,7 +75,8 @@ void lp_threads_after_fork(void);
 /* The signal that triggers collections and stops threads. */
 extern int lp_signal;
 
-/* si_code of the coordinator's own signals: below zero, as the kernel asks of those a process queues. */
+/* si_code of the coordinator's own signals: below zero, as the kernel asks of those a process
+ * queues. */
 #define LP_STOP_CODE (-31)
 
 /* Installs the handler. Returns 0, -EBUSY when the program already uses the signal, or -errno. */
@@ -93,8 +96,9 @@ void lp_restart(void *ucontext);
 void lp_stop_here(struct lp_thread *thread, void *context);
 
 /*
- * Stops all other threads; the caller's registers are those of CONTEXT (a ucontext_t), or, when that is NULL, of a
- * call whose frames start at SP. Returns 0, or -errno after releasing them again.
+ * Stops all other threads; the caller's registers are those of CONTEXT (a ucontext_t), or, when
+ * that is NULL, of a call whose frames start at SP. Returns 0, or -errno after releasing them
+ * again.
  */
 int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp);
 void lp_start_world(struct lp_thread *self);
@@ -104,14 +108,15 @@ void lp_stop_after_fork(void);
 
 struct lp_request {
 	enum lp_trigger trigger;
-	uint32_t peer;  /* LP_TRIGGER_SIGNAL: the requester's PID */
+	uint32_t peer;	/* LP_TRIGGER_SIGNAL: the requester's PID */
 	uint32_t token; /* and what it sent */
 };
 
 /*
- * Collects, or queues the request when a collection is under way. CONTEXT is the ucontext_t of the signal that
- * brought it, NULL for a call; SP then is where the caller's frames start. Returns 0, -EBUSY when queued, or
- * -errno when the collection failed before there was a snapshot process to say so.
+ * Collects, or queues the request when a collection is under way. CONTEXT is the ucontext_t of the
+ * signal that brought it, NULL for a call; SP then is where the caller's frames start. Returns 0,
+ * -EBUSY when queued, or -errno when the collection failed before there was a snapshot process to
+ * say so.
  */
 int lp_collect(const struct lp_request *request, void *context, uintptr_t sp);
 
@@ -129,7 +134,8 @@ void lp_add_root(const void *word);
 
 struct lp_collection;
 
-/* Where the stream goes. FD is a connected socket, or -1: a reporter is started once there is something to say. */
+/* Where the stream goes. FD is a connected socket, or -1: a reporter is started once there is
+ * something to say. */
 struct lp_delivery {
 	const struct lp_request *request;
 	uint32_t serial;
@@ -153,9 +159,11 @@ void lp_log(const struct lp_delivery *delivery, const char *text, const char *de
 void lp_runtime_seen(struct lp_runtime *runtime);
 
 /*
- * A new goroutine of RUNTIME, known by HANDLE. NULL when there is no memory: leakprof is dormant then.
+ * A new goroutine of RUNTIME, known by HANDLE. NULL when there is no memory: leakprof is dormant
+ * then.
  */
-struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct lp_goroutine *values);
+struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime,
+				      const struct lp_goroutine *values);
 
 /* It is about to end, and counted as finished: its last handlers may still run, and wait. */
 void lp_goroutine_ending(struct lp_goroutine *goroutine);
@@ -178,7 +186,8 @@ static inline size_t lp_handle_hash(const void *handle)
 }
 
 /* The goroutine of HANDLE, or NULL. Only the runtime's own thread may call this. */
-static inline struct lp_goroutine *lp_goroutine_find(const struct lp_runtime *runtime, const void *handle)
+static inline struct lp_goroutine *lp_goroutine_find(const struct lp_runtime *runtime,
+						     const void *handle)
 {
 	size_t mask = runtime->table_size - 1;
 	size_t i = lp_handle_hash(handle);
@@ -195,12 +204,13 @@ static inline struct lp_goroutine *lp_goroutine_find(const struct lp_runtime *ru
 
 /*
  * Publishes WAIT: the calling wrapper is about to block for GOROUTINE. FRAME is the wrapper's
- * __builtin_frame_address(0). Callee-saved registers that the wrapper itself uses are in its frame already,
- * above WAIT; the others are saved here.
+ * __builtin_frame_address(0). Callee-saved registers that the wrapper itself uses are in its frame
+ * already, above WAIT; the others are saved here.
  */
-static inline __attribute__((always_inline)) void
-lp_wait_begin(struct lp_goroutine *goroutine, struct lp_wait *wait, const struct lp_wait_kind *kind,
-	      void *object, void *frame)
+static inline __attribute__((always_inline)) void lp_wait_begin(struct lp_goroutine *goroutine,
+								struct lp_wait *wait,
+								const struct lp_wait_kind *kind,
+								void *object, void *frame)
 {
 	wait->kind = kind;
 	wait->frame = frame;

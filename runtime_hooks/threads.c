@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * OS threads of the target: a slot each, with the bounds of its stack and a signal stack of ours, because a
- * coroutine's stack may be smaller than a signal frame.
+ * OS threads of the target: a slot each, with the bounds of its stack and a signal stack of ours,
+ * because a coroutine's stack may be smaller than a signal frame.
  *
- * Threads enter by the interposed pthread_create and thrd_create; the main thread by init.c; any other (a raw
- * clone) gets a slot without a signal stack when it is first stopped. A slot whose thread is gone without
- * a word is taken back by the next collection (stop.c).
+ * Threads enter by the interposed pthread_create and thrd_create; the main thread by init.c; any
+ * other (a raw clone) gets a slot without a signal stack when it is first stopped. A slot whose
+ * thread is gone without a word is taken back by the next collection (stop.c).
  */
 #include <pthread.h>
 #include <signal.h>
@@ -129,7 +129,8 @@ void lp_thread_enter(void)
 	thread = lp_thread_claim((int)LP_SYS0(SYS_gettid));
 	if (!thread)
 		return;
-	/* The main thread's stack is the mapping named [stack]: the snapshot sees it, asking glibc costs a file. */
+	/* The main thread's stack is the mapping named [stack]: the snapshot sees it, asking glibc
+	 * costs a file. */
 	if (thread->tid != lp_pid && !pthread_getattr_np(pthread_self(), &attributes)) {
 		if (!pthread_attr_getstack(&attributes, &stack, &size)) {
 			thread->stack_low = (uintptr_t)stack;
@@ -194,8 +195,8 @@ static int run_c11(void *argument)
 }
 
 /*
- * START is the program's memory while the thread has not run yet: the argument stays reachable through the heap
- * block, whose address the new thread's descriptor holds.
+ * START is the program's memory while the thread has not run yet: the argument stays reachable
+ * through the heap block, whose address the new thread's descriptor holds.
  */
 static struct start *new_start(void *argument)
 {
@@ -206,8 +207,8 @@ static struct start *new_start(void *argument)
 	return start;
 }
 
-LP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*function)(void *),
-			     void *argument)
+LP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+			     void *(*function)(void *), void *argument)
 {
 	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 	struct start *start = new_start(argument);
@@ -255,7 +256,7 @@ LP_EXPORT int sigaltstack(const stack_t *new, stack_t *old)
 	if (!self || !self->alternate)
 		return real(new, old);
 	ours.ss_sp = self->alternate;
-	r = real(new && new->ss_flags & SS_DISABLE ? &ours : new, &before);
+	r = real(new &&new->ss_flags &SS_DISABLE ? &ours : new, &before);
 	if (!r && old)
 		*old = before.ss_sp == self->alternate ? (stack_t){.ss_flags = SS_DISABLE} : before;
 	return r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the verbs share. A verb returns an exit code; when that is not 0 and it has something to say, it has called
- * lp_fail, and main prints the line.
+ * What the verbs share. A verb returns an exit code; when that is not 0 and it has something to
+ * say, it has called lp_fail, and main prints the line.
  */
 #ifndef LP_CLI_CLI_H
 #define LP_CLI_CLI_H
@@ -17,10 +17,10 @@ enum lp_exit {
 	LP_EXIT_OK = 0,
 	LP_EXIT_USAGE = 2,
 	LP_EXIT_UNMEASURED = 3, /* nothing was measured: zero leaks is no result */
-	LP_EXIT_TARGET = 4,     /* no such process, without the shim, no permission */
-	LP_EXIT_FAILED = 5,     /* the collection failed */
-	LP_EXIT_INPUT = 6,      /* a file that cannot be read or is damaged */
-	LP_EXIT_OUTPUT = 7,     /* a file that cannot be written */
+	LP_EXIT_TARGET = 4,	/* no such process, without the shim, no permission */
+	LP_EXIT_FAILED = 5,	/* the collection failed */
+	LP_EXIT_INPUT = 6,	/* a file that cannot be read or is damaged */
+	LP_EXIT_OUTPUT = 7,	/* a file that cannot be written */
 	LP_EXIT_NOT_EXECUTABLE = 126,
 	LP_EXIT_NOT_FOUND = 127,
 };
@@ -57,7 +57,8 @@ int lp_read_file(const char *path, void **data, size_t *size);
 /* Reads FD to its end, at most LIMIT bytes. Returns 0 or -errno (-EFBIG: more). */
 int lp_read_all(int fd, size_t limit, void **data, size_t *size);
 
-/* Writes DATA beside PATH and renames it, so that PATH is whole or as before ("-": standard output). */
+/* Writes DATA beside PATH and renames it, so that PATH is whole or as before ("-": standard
+ * output). */
 int lp_write_file(const char *path, const void *data, size_t size);
 
 /* Loads a report from FILE. Returns 0 or an exit code. */
@@ -75,8 +76,8 @@ bool lp_may_colour(FILE *file);
 int lp_listen(uint32_t token, char *name, size_t size);
 
 /*
- * Accepts one connection within TIMEOUT_MS (0: only what waits already) whose peer is of UID, or root's, and reads it
- * whole. Returns 0, -ETIMEDOUT, or -errno. *PID is the peer's.
+ * Accepts one connection within TIMEOUT_MS (0: only what waits already) whose peer is of UID, or
+ * root's, and reads it whole. Returns 0, -ETIMEDOUT, or -errno. *PID is the peer's.
  */
 int lp_accept(int listener, int timeout_ms, uid_t uid, pid_t *pid, void **data, size_t *size);
 

@@ -117,8 +117,8 @@ int lp_write_file(const char *path, const void *data, size_t size)
 	int r = !strcmp(path, "-") || is_special(path) ? write_directly(path, data, size)
 						       : write_beside(path, data, size);
 
-	return r ? lp_fail(LP_EXIT_OUTPUT, "%s cannot be written: %s; choose another place with -o", path,
-			   strerror(-r))
+	return r ? lp_fail(LP_EXIT_OUTPUT, "%s cannot be written: %s; choose another place with -o",
+			   path, strerror(-r))
 		 : LP_EXIT_OK;
 }
 

@@ -11,7 +11,8 @@
 #include "core/options.h"
 
 static const struct lp_verb verbs[] = {
-	{"run", "[options] [--] PROGRAM [ARGUMENTS]", "run a program and profile its leaked goroutines when it exits",
+	{"run", "[options] [--] PROGRAM [ARGUMENTS]",
+	 "run a program and profile its leaked goroutines when it exits",
 	 "  -o, --output FILE  the profile (default leak.pb.gz)\n"
 	 "  -q, --quiet        no summary on standard error\n",
 	 lp_verb_run},
@@ -22,7 +23,8 @@ static const struct lp_verb verbs[] = {
 	 "      --timeout TIME how long to wait (default 10s)\n",
 	 lp_verb_snapshot},
 	{"report", "[options] FILE", "print the leaks in a profile or raw snapshot",
-	 "      --debug LEVEL  Go's text: 1 by site, 2 by goroutine (raw snapshots only)\n", lp_verb_report},
+	 "      --debug LEVEL  Go's text: 1 by site, 2 by goroutine (raw snapshots only)\n",
+	 lp_verb_report},
 	{"info", "FILE", "print what was seen and measured", "", lp_verb_info},
 	{"help", "[VERB|options]", "explain a verb, or LEAKPROF_OPTIONS", "", lp_verb_help},
 	{"version", "", "print the version", "", lp_verb_version},

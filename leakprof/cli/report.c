@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verbs that read a file: report and info. report --from-snapshot=OUTPUT is what a snapshot starts: a raw stream on
- * standard input becomes the profile OUTPUT.
+ * The verbs that read a file: report and info. report --from-snapshot=OUTPUT is what a snapshot
+ * starts: a raw stream on standard input becomes the profile OUTPUT.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -45,11 +45,13 @@ static int print(const struct lp_report *report, const char *path, int level)
 
 	if (r == -ENOTSUP)
 		return lp_fail(LP_EXIT_INPUT,
-			       "%s is a profile, which does not hold single goroutines: take a raw snapshot with "
+			       "%s is a profile, which does not hold single goroutines: take a raw "
+			       "snapshot with "
 			       "leakprof snapshot -o FILE.raw or leakprof run --keep-raw",
 			       path);
 	if (r)
-		return lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s", strerror(-r));
+		return lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s",
+			       strerror(-r));
 	return lp_report_unmeasured(report) ? LP_EXIT_UNMEASURED : LP_EXIT_OK;
 }
 
@@ -95,7 +97,8 @@ int lp_verb_info(int argc, char **argv)
 		return code;
 	r = lp_report_info(report, stdout);
 	if (r)
-		code = lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s", strerror(-r));
+		code = lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s",
+			       strerror(-r));
 	else if (lp_report_unmeasured(report))
 		code = LP_EXIT_UNMEASURED;
 	lp_report_free(report);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * leakprof run: starts a program with the shim, passes signals on, collects the streams that its processes send, and ends
- * as the program ended, with the same status or by the same signal.
+ * leakprof run: starts a program with the shim, passes signals on, collects the streams that its
+ * processes send, and ends as the program ended, with the same status or by the same signal.
  *
- * Several processes may send a stream: the program, children it forked, the real program behind a shell script. The
- * program's own is the result when it measured something; else the only other one that did. The rest get files
- * of their own, with the PID before the extension.
+ * Several processes may send a stream: the program, children it forked, the real program behind a
+ * shell script. The program's own is the result when it measured something; else the only other one
+ * that did. The rest get files of their own, with the PID before the extension.
  */
 #include <dirent.h>
 #include <elf.h>
@@ -115,10 +115,11 @@ static void set_environment(const struct run *run, const char *socket)
 	const char *options = getenv(LP_OPTIONS_ENV);
 	char *value;
 
-	if (asprintf(&value, "%s%s%s", run->shim, preload && *preload ? ":" : "", preload ? preload : "") >= 0)
+	if (asprintf(&value, "%s%s%s", run->shim, preload && *preload ? ":" : "",
+		     preload ? preload : "") >= 0)
 		setenv("LD_PRELOAD", value, 1);
-	if (asprintf(&value, "%s%s%s:connect=%s", options ? options : "", options ? ":" : "", run->options,
-		     socket) >= 0)
+	if (asprintf(&value, "%s%s%s:connect=%s", options ? options : "", options ? ":" : "",
+		     run->options, socket) >= 0)
 		setenv(LP_OPTIONS_ENV, value, 1);
 }
 
@@ -148,8 +149,8 @@ static int start(struct run *run, const char *socket)
 	if (read(ends[0], &error, sizeof(error)) == sizeof(error)) {
 		waitpid(run->child, NULL, 0);
 		close(ends[0]);
-		return lp_fail(error == ENOENT ? LP_EXIT_NOT_FOUND : LP_EXIT_NOT_EXECUTABLE, "%s: %s",
-			       run->arguments[0], strerror(error));
+		return lp_fail(error == ENOENT ? LP_EXIT_NOT_FOUND : LP_EXIT_NOT_EXECUTABLE,
+			       "%s: %s", run->arguments[0], strerror(error));
 	}
 	close(ends[0]);
 	return LP_EXIT_OK;
@@ -196,7 +197,8 @@ static bool take_stream(struct run *run, int timeout_ms)
 	return true;
 }
 
-/* Until the program has ended; its exit snapshot is in the accept queue then. Returns the wait status. */
+/* Until the program has ended; its exit snapshot is in the accept queue then. Returns the wait
+ * status. */
 static int collect(struct run *run)
 {
 	sigset_t block;
@@ -257,10 +259,12 @@ static const char *file_reason(const char *path)
 		return NULL;
 	if (!fstat(fd, &status) && status.st_mode & (S_ISUID | S_ISGID)) {
 		close(fd);
-		return "the program is set-user-ID: the loader ignores LD_PRELOAD for it; run it as that user "
+		return "the program is set-user-ID: the loader ignores LD_PRELOAD for it; run it "
+		       "as that user "
 		       "without the bit";
 	}
-	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) || memcmp(head.e_ident, ELFMAG, SELFMAG)) {
+	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) ||
+	    memcmp(head.e_ident, ELFMAG, SELFMAG)) {
 		close(fd);
 		return NULL;
 	}
@@ -273,7 +277,9 @@ static const char *file_reason(const char *path)
 			  (off_t)(head.e_phoff + (size_t)i * sizeof(segment))) == sizeof(segment))
 			dynamic |= segment.p_type == PT_INTERP;
 	close(fd);
-	return dynamic ? NULL : "the program is linked statically, where no shim can be loaded; link it dynamically";
+	return dynamic ? NULL
+		       : "the program is linked statically, where no shim can be loaded; link it "
+			 "dynamically";
 }
 
 static const char *no_stream_reason(const struct run *run, int status)
@@ -283,13 +289,16 @@ static const char *no_stream_reason(const struct run *run, int status)
 		find_program(run->arguments[0], path, sizeof(path)) ? file_reason(path) : NULL;
 
 	if (run->broken)
-		return "the snapshot died before it could answer (out of memory, or a bug of leakprof)";
+		return "the snapshot died before it could answer (out of memory, or a bug of "
+		       "leakprof)";
 	if (reason)
 		return reason;
 	if (WIFSIGNALED(status))
-		return "the program was killed by a signal before it could be looked at; use leakprof snapshot "
+		return "the program was killed by a signal before it could be looked at; use "
+		       "leakprof snapshot "
 		       "while it runs, or --interval";
-	return "no snapshot came from the program (did it leave without exit handlers, or drop LD_PRELOAD?)";
+	return "no snapshot came from the program (did it leave without exit handlers, or drop "
+	       "LD_PRELOAD?)";
 }
 
 /* --- Output --- */
@@ -395,7 +404,8 @@ static void summarize(const struct run *run, const struct stream *result, int co
 	lp_report_summary(result->report, stderr);
 	show_sites(result->report);
 	if (!code)
-		fprintf(stderr, "leakprof: profile in %s: leakprof report, or go tool pprof\n", run->output);
+		fprintf(stderr, "leakprof: profile in %s: leakprof report, or go tool pprof\n",
+			run->output);
 }
 
 static void finish(struct run *run, int status)
@@ -439,7 +449,8 @@ static int end_like(int status)
 
 /* --- Options --- */
 
-/* One long option for every row of the table that is for run; their values are checked here, used in the target. */
+/* One long option for every row of the table that is for run; their values are checked here, used
+ * in the target. */
 static void fill_options(struct option *options, size_t *count)
 {
 	static char names[32][32];
@@ -453,10 +464,11 @@ static void fill_options(struct option *options, size_t *count)
 		snprintf(names[i], sizeof(names[i]), "%s", lp_option_table[i].name);
 		for (at = names[i]; *at; at++)
 			*at = *at == '_' ? '-' : *at;
-		options[(*count)++] = (struct option){
-			names[i],
-			lp_option_table[i].type == LP_OPT_BOOL ? optional_argument : required_argument, NULL,
-			1000 + (int)i};
+		options[(*count)++] =
+			(struct option){names[i],
+					lp_option_table[i].type == LP_OPT_BOOL ? optional_argument
+									       : required_argument,
+					NULL, 1000 + (int)i};
 	}
 }
 
@@ -474,7 +486,8 @@ static int pass_option(struct run *run, const struct lp_option *option, const ch
 		run->keep_raw = checked.keep_raw;
 		return LP_EXIT_OK;
 	}
-	snprintf(run->options + length, sizeof(run->options) - length, ":%s=%s", option->name, value);
+	snprintf(run->options + length, sizeof(run->options) - length, ":%s=%s", option->name,
+		 value);
 	return LP_EXIT_OK;
 }
 
@@ -515,10 +528,12 @@ int lp_verb_run(int argc, char **argv)
 	if (code)
 		return code;
 	if (!find_shim(&run))
-		return lp_fail(LP_EXIT_FAILED, "libleakprof.so was not found; name it with LEAKPROF_SHIM=PATH");
+		return lp_fail(LP_EXIT_FAILED,
+			       "libleakprof.so was not found; name it with LEAKPROF_SHIM=PATH");
 	run.listener = lp_listen(lp_random_token(), socket, sizeof(socket));
 	if (run.listener < 0)
-		return lp_fail(LP_EXIT_FAILED, "no socket could be made: %s", strerror(-run.listener));
+		return lp_fail(LP_EXIT_FAILED, "no socket could be made: %s",
+			       strerror(-run.listener));
 	code = start(&run, socket);
 	if (code)
 		return code;

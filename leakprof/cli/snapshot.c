@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * leakprof snapshot: asks a running program for a collection (core/protocol.h). A process is signalled only when its
- * memory map shows the shim and its status that the signal is caught: to any other the signal would be deadly.
+ * leakprof snapshot: asks a running program for a collection (core/protocol.h). A process is
+ * signalled only when its memory map shows the shim and its status that the signal is caught: to
+ * any other the signal would be deadly.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -36,27 +37,34 @@ static int find_shim(struct target *target)
 	if (!maps && errno == ENOENT)
 		return lp_fail(LP_EXIT_TARGET, "there is no process %d", (int)target->pid);
 	if (!maps)
-		return lp_fail(LP_EXIT_TARGET, "process %d cannot be looked at: %s; run leakprof as its user or as root",
-			       (int)target->pid, strerror(errno));
+		return lp_fail(
+			LP_EXIT_TARGET,
+			"process %d cannot be looked at: %s; run leakprof as its user or as root",
+			(int)target->pid, strerror(errno));
 	errno = 0;
 	while (!found && fgets(line, sizeof(line), maps)) {
 		const char *at = strstr(line, "/memfd:leakprof-abi");
 
-		found = at && sscanf(at, "/memfd:" LP_MEMFD_NAME_FORMAT, &target->abi, &target->signal) == 2;
+		found = at && sscanf(at, "/memfd:" LP_MEMFD_NAME_FORMAT, &target->abi,
+				     &target->signal) == 2;
 	}
 	if (!found && ferror(maps)) {
 		fclose(maps);
-		return lp_fail(LP_EXIT_TARGET, "process %d cannot be looked at: %s; run leakprof as its user or as root",
-			       (int)target->pid, strerror(errno ? errno : EACCES));
+		return lp_fail(
+			LP_EXIT_TARGET,
+			"process %d cannot be looked at: %s; run leakprof as its user or as root",
+			(int)target->pid, strerror(errno ? errno : EACCES));
 	}
 	fclose(maps);
 	if (!found)
 		return lp_fail(LP_EXIT_TARGET,
-			       "process %d does not have the shim loaded: start it with leakprof run, or with "
+			       "process %d does not have the shim loaded: start it with leakprof "
+			       "run, or with "
 			       "LD_PRELOAD=libleakprof.so",
 			       (int)target->pid);
 	if (target->abi != LP_PROTOCOL_ABI)
-		return lp_fail(LP_EXIT_TARGET, "process %d has the shim of another version of leakprof",
+		return lp_fail(LP_EXIT_TARGET,
+			       "process %d has the shim of another version of leakprof",
 			       (int)target->pid);
 	return LP_EXIT_OK;
 }
@@ -79,8 +87,10 @@ static int check_signal(struct target *target)
 		fclose(status);
 	target->uid = uid;
 	if (target->signal < 1 || target->signal > 64 || !(caught >> (target->signal - 1) & 1))
-		return lp_fail(LP_EXIT_TARGET, "the shim in process %d does not listen (it gave up, or is just starting)",
-			       (int)target->pid);
+		return lp_fail(
+			LP_EXIT_TARGET,
+			"the shim in process %d does not listen (it gave up, or is just starting)",
+			(int)target->pid);
 	return LP_EXIT_OK;
 }
 
@@ -97,16 +107,20 @@ static int collect(const struct target *target, int timeout_ms, void **data, siz
 	if (sigqueue(target->pid, (int)target->signal, (union sigval){.sival_int = (int)token})) {
 		r = errno;
 		close(listener);
-		return lp_fail(LP_EXIT_TARGET, "process %d cannot be asked: %s; run leakprof as its user or as root",
-			       (int)target->pid, strerror(r));
+		return lp_fail(
+			LP_EXIT_TARGET,
+			"process %d cannot be asked: %s; run leakprof as its user or as root",
+			(int)target->pid, strerror(r));
 	}
 	r = lp_accept(listener, timeout_ms, target->uid, &peer, data, size);
 	close(listener);
 	if (r == -ETIMEDOUT)
 		return lp_fail(LP_EXIT_FAILED,
-			       "process %d did not answer in time; it may be stopped, or in another network namespace",
+			       "process %d did not answer in time; it may be stopped, or in "
+			       "another network namespace",
 			       (int)target->pid);
-	return r ? lp_fail(LP_EXIT_FAILED, "the snapshot could not be received: %s", strerror(-r)) : LP_EXIT_OK;
+	return r ? lp_fail(LP_EXIT_FAILED, "the snapshot could not be received: %s", strerror(-r))
+		 : LP_EXIT_OK;
 }
 
 static bool ends_in(const char *text, const char *end)
@@ -120,7 +134,8 @@ static int print_debug(const struct lp_report *report, int level)
 {
 	int r = lp_report_debug(report, stdout, level);
 
-	return r ? lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s", strerror(-r)) : LP_EXIT_OK;
+	return r ? lp_fail(LP_EXIT_OUTPUT, "standard output could not be written: %s", strerror(-r))
+		 : LP_EXIT_OK;
 }
 
 static int write_profile(const struct lp_report *report, const char *output)
@@ -156,7 +171,8 @@ static int deliver(const void *data, size_t size, const char *output, int level,
 	int code;
 
 	if (!size)
-		return lp_fail(LP_EXIT_FAILED, "the snapshot died before it could answer (out of memory?)");
+		return lp_fail(LP_EXIT_FAILED,
+			       "the snapshot died before it could answer (out of memory?)");
 	if (lp_load_data("the snapshot", data, size, &report))
 		return LP_EXIT_FAILED;
 	snprintf(name, sizeof(name), "leakprof.%d.pb.gz", (int)pid);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A collection: layout, roots of threads, adapters, fixpoint. See collect.h for the order of things, DESIGN's
- * "Where a live pointer can hide" for the rules.
+ * A collection: layout, roots of threads, adapters, fixpoint. See collect.h for the order of
+ * things, DESIGN's "Where a live pointer can hide" for the rules.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,7 +13,8 @@
 #include "core/thread.h"
 
 #define RED_ZONE 128
-#define REALLOC_FRAMES 1024 /* how far above SP a thread in realloc may keep the new block's address */
+#define REALLOC_FRAMES                                                                             \
+	1024 /* how far above SP a thread in realloc may keep the new block's address */
 
 void lp_collect_note(struct lp_collection *collection, enum lp_severity severity, const char *text)
 {
@@ -55,13 +56,15 @@ static struct lp_thread *thread_of(const struct lp_collection *collection, int t
 	return NULL;
 }
 
-/* Where static TLS of THREAD begins: its size, as glibc gives it, includes the thread descriptor. */
+/* Where static TLS of THREAD begins: its size, as glibc gives it, includes the thread descriptor.
+ */
 static uintptr_t tls_low(const struct lp_collect_input *input, const struct lp_thread *thread)
 {
 	return LP_ALIGN_DOWN(thread->thread_pointer + input->descriptor_size - input->tls_size, 64);
 }
 
-/* Below this the native stack of THREAD ends and its TLS begins (for the main thread: its environment). */
+/* Below this the native stack of THREAD ends and its TLS begins (for the main thread: its
+ * environment). */
 static uintptr_t native_top(const struct lp_collection *collection, const struct lp_thread *thread)
 {
 	const struct lp_collect_input *input = collection->input;
@@ -70,7 +73,8 @@ static uintptr_t native_top(const struct lp_collection *collection, const struct
 	if (thread->thread_pointer >= thread->stack_low &&
 	    thread->thread_pointer < thread->stack_high)
 		return tls;
-	if (input->main_stack_top >= thread->stack_low && input->main_stack_top < thread->stack_high)
+	if (input->main_stack_top >= thread->stack_low &&
+	    input->main_stack_top < thread->stack_high)
 		return input->main_stack_top;
 	return thread->stack_high;
 }
@@ -105,8 +109,8 @@ static const struct lp_region *main_stack(const struct lp_collection *collection
 }
 
 /*
- * Stack bounds that the target did not know or that promise more than is mapped: the main thread's is the mapping
- * that holds its first frame.
+ * Stack bounds that the target did not know or that promise more than is mapped: the main thread's
+ * is the mapping that holds its first frame.
  */
 static void clip_native_stacks(struct lp_collection *collection)
 {
@@ -153,7 +157,8 @@ static int add_nodes(struct lp_collection *collection)
 
 /* --- Roots --- */
 
-/* What of LOW .. HIGH is mapped around its end is a root: bounds that come from elsewhere may promise too much. */
+/* What of LOW .. HIGH is mapped around its end is a root: bounds that come from elsewhere may
+ * promise too much. */
 static void root(struct lp_collection *collection, uintptr_t low, uintptr_t high)
 {
 	const struct lp_region *region = lp_maps_find(&collection->maps, high - 1);
@@ -209,8 +214,8 @@ static void root_thread_data(struct lp_collection *collection, const struct lp_t
 }
 
 /*
- * The used part of the stack that THREAD runs on. Where that is a goroutine's it is left to the node, which is live
- * whatever its wait says.
+ * The used part of the stack that THREAD runs on. Where that is a goroutine's it is left to the
+ * node, which is live whatever its wait says.
  */
 static void root_thread_stack(struct lp_collection *collection, const struct lp_thread *thread)
 {
@@ -224,7 +229,8 @@ static void root_thread_stack(struct lp_collection *collection, const struct lp_
 		root(collection, sp, thread->stack_high);
 	else if (region)
 		root(collection, sp, region->end);
-	if (thread->stack_low && (thread->sp < thread->stack_low || thread->sp >= thread->stack_high) &&
+	if (thread->stack_low &&
+	    (thread->sp < thread->stack_low || thread->sp >= thread->stack_high) &&
 	    !native_is_goroutine(collection, thread))
 		root(collection, thread->stack_low, thread->stack_high);
 }
@@ -283,8 +289,8 @@ static void mark_moved(struct lp_collection *collection, uintptr_t word, size_t 
 }
 
 /*
- * A thread inside realloc: the old block has left the heap map, the new one is not in it yet. The old memory
- * counts, and so does what the registers and innermost frames of the thread point to.
+ * A thread inside realloc: the old block has left the heap map, the new one is not in it yet. The
+ * old memory counts, and so does what the registers and innermost frames of the thread point to.
  */
 static void mark_realloc(struct lp_collection *collection, const struct lp_thread *thread)
 {
@@ -398,7 +404,8 @@ static int prepare(struct lp_collection *collection)
 	return lp_mark_ready(collection->mark, &client);
 }
 
-/* A main that parks for ever on purpose (an empty select) is no leak: nothing is given back if it ended. */
+/* A main that parks for ever on purpose (an empty select) is no leak: nothing is given back if it
+ * ended. */
 static void spare_main(struct lp_collection *collection)
 {
 	size_t i;

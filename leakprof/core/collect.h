@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A collection, from the frozen copy of the target to the raw stream. Runs in the snapshot process, in this order:
+ * A collection, from the frozen copy of the target to the raw stream. Runs in the snapshot process,
+ * in this order:
  *
- *     lp_collect_frozen    while the target is still stopped: the memory map, and what only the kernel
- *                          or shared memory holds, which the target would change as soon as it goes on
+ *     lp_collect_frozen    while the target is still stopped: the memory map, and what only the
+ * kernel or shared memory holds, which the target would change as soon as it goes on
  *     lp_collect_verdicts  layout, roots, adapters, fixpoint
  *     lp_stream_write      the result
  *
@@ -29,18 +30,19 @@ struct lp_collect_input {
 	uint64_t process_start_ns;
 	uint64_t start_ns; /* CLOCK_MONOTONIC when the trigger arrived */
 	const struct lp_options *options;
-	const char *dormant;        /* why nothing can be measured, or NULL */
+	const char *dormant;	    /* why nothing can be measured, or NULL */
 	const char *heap_untracked; /* why, or NULL */
 	size_t (*usable)(void *);   /* NULL: heap untracked */
 	struct lp_goroutine *(*goroutine_at)(size_t i);
 	struct lp_thread *(*thread_at)(size_t i);
 	struct lp_runtime *const *runtimes;
 	size_t runtime_count;
-	uintptr_t shim;           /* an address in the shim */
+	uintptr_t shim;		  /* an address in the shim */
 	uintptr_t main_stack_top; /* above it: arguments and environment */
-	size_t tls_size;          /* static TLS below a thread pointer */
-	size_t descriptor_size;   /* thread descriptor at and above it */
-	const uintptr_t *roots;   /* words that adapters keep for the library: arguments of its callbacks */
+	size_t tls_size;	  /* static TLS below a thread pointer */
+	size_t descriptor_size;	  /* thread descriptor at and above it */
+	const uintptr_t
+		*roots; /* words that adapters keep for the library: arguments of its callbacks */
 	size_t root_count;
 };
 
@@ -54,10 +56,11 @@ struct lp_collection {
 	struct lp_maps maps;
 	struct lp_mark *mark;
 	struct lp_verdict_state verdicts;
-	struct lp_vec words; /* uintptr_t: found in the kernel and in shared memory */
-	struct lp_vec notes; /* struct lp_note */
+	struct lp_vec words;  /* uintptr_t: found in the kernel and in shared memory */
+	struct lp_vec notes;  /* struct lp_note */
 	uint64_t figures[32]; /* by enum lp_figure */
-	bool scan_service;   /* service goroutines run the program's callbacks: scan their stacks too */
+	bool scan_service; /* service goroutines run the program's callbacks: scan their stacks too
+			    */
 	enum lp_measured measured;
 };
 
@@ -67,7 +70,8 @@ int lp_collect_verdicts(struct lp_collection *collection);
 /* Adds a note; TEXT is a constant. The same text is added once. */
 void lp_collect_note(struct lp_collection *collection, enum lp_severity severity, const char *text);
 
-/* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in pipes. */
+/* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in
+ * pipes. */
 void lp_kernel_words(struct lp_collection *collection);
 
 /* Writes the raw stream to FD. Returns 0 or -errno. */

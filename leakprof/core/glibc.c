@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See glibc.h. struct malloc_state (malloc/malloc.c) has no symbol, but a shape that nothing else has:
+ * See glibc.h. struct malloc_state (malloc/malloc.c) has no symbol, but a shape that nothing else
+ * has:
  *
  *     fast bins (10), top, last_remainder, bins[254], ...
  *
- * An empty bin is two words that point 16 bytes before themselves; top is the head of a chunk that reaches to the end of
- * a mapping. Any bin may be in use, so the start of bins is tried from the first empty one downwards, and believed
- * when top fits.
+ * An empty bin is two words that point 16 bytes before themselves; top is the head of a chunk that
+ * reaches to the end of a mapping. Any bin may be in use, so the start of bins is tried from the
+ * first empty one downwards, and believed when top fits.
  */
 #include "core/glibc.h"
 #include "core/sys.h"
@@ -44,7 +45,8 @@ static unsigned count_empty(uintptr_t bins)
 	return count;
 }
 
-bool lp_glibc_main_arena(const struct lp_maps *maps, uintptr_t low, uintptr_t high, uintptr_t *start, uintptr_t *end)
+bool lp_glibc_main_arena(const struct lp_maps *maps, uintptr_t low, uintptr_t high,
+			 uintptr_t *start, uintptr_t *end)
 {
 	const uintptr_t size = BIN_WORDS * sizeof(uintptr_t);
 	uintptr_t first;
@@ -56,7 +58,8 @@ bool lp_glibc_main_arena(const struct lp_maps *maps, uintptr_t low, uintptr_t hi
 		if (is_empty_bin(first))
 			break;
 	for (bins = first; bins >= low + BEFORE_BINS && first - bins < size; bins -= 16) {
-		if (bins + size + AFTER_BINS > high || !is_top(maps, ((const uintptr_t *)bins)[-2]) ||
+		if (bins + size + AFTER_BINS > high ||
+		    !is_top(maps, ((const uintptr_t *)bins)[-2]) ||
 		    count_empty(bins) < EMPTY_BINS_MIN)
 			continue;
 		*start = bins - BEFORE_BINS;

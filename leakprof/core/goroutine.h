@@ -2,14 +2,15 @@
 /*
  * What the target knows of a goroutine, and how it says that one waits.
  *
- * A goroutine is one fixed record, written when it is created and when it ends. A wait is a record on the waiter's
- * own stack, in the frame of the interposed call, published by one store into the goroutine and withdrawn
- * by another: no lock, no allocation, no system call. The snapshot reads both from its frozen copy.
+ * A goroutine is one fixed record, written when it is created and when it ends. A wait is a record
+ * on the waiter's own stack, in the frame of the interposed call, published by one store into the
+ * goroutine and withdrawn by another: no lock, no allocation, no system call. The snapshot reads
+ * both from its frozen copy.
  *
  *     goroutine --wait--> struct lp_wait, in the wrapper's frame --frame--> wrapper's frame pointer
  *                                                                    [0] the caller's rbp
- *                                                                    [1] return address in the caller
- *                                                                    [2] the caller's frame
+ *                                                                    [1] return address in the
+ * caller [2] the caller's frame
  */
 #ifndef LP_CORE_GOROUTINE_H
 #define LP_CORE_GOROUTINE_H
@@ -22,11 +23,11 @@
 
 /* When a waiting goroutine is live (DESIGN.md, "By kind of wait"). */
 enum lp_rule {
-	LP_RULE_LIVE,   /* always: I/O, timers, whatever is uncertain */
-	LP_RULE_ANY,    /* any of its objects is reached */
-	LP_RULE_OWNER,  /* its object is reached and an owner of it is live */
-	LP_RULE_JOIN,   /* the goroutine that it joins is live */
-	LP_RULE_NEVER,  /* never, but for its handle */
+	LP_RULE_LIVE,  /* always: I/O, timers, whatever is uncertain */
+	LP_RULE_ANY,   /* any of its objects is reached */
+	LP_RULE_OWNER, /* its object is reached and an owner of it is live */
+	LP_RULE_JOIN,  /* the goroutine that it joins is live */
+	LP_RULE_NEVER, /* never, but for its handle */
 };
 
 /* A kind of wait: constant, one per kind and adapter. */
@@ -50,22 +51,23 @@ struct lp_goroutine {
 	uint64_t id;
 	uint64_t creator;
 	uint64_t created_ns; /* CLOCK_REALTIME */
-	void *handle;        /* the runtime's own: a pth_t, st_thread_t */
+	void *handle;	     /* the runtime's own: a pth_t, st_thread_t */
 	char *stack_low;     /* NULL: the stack of its OS thread */
 	char *stack_high;
 	void *entry;
 	void *created_pc;
 	struct lp_wait *wait; /* NULL: not in a blocking call */
 	struct lp_runtime *runtime;
-	uint64_t since_ns;    /* when the wait began, by the runtime's own clock; 0: unknown */
-	uint32_t flags;       /* enum lp_target_flag bits */
-	uint32_t slot;        /* next free slot while free */
+	uint64_t since_ns; /* when the wait began, by the runtime's own clock; 0: unknown */
+	uint32_t flags;	   /* enum lp_target_flag bits */
+	uint32_t slot;	   /* next free slot while free */
 };
 
 enum lp_target_flag {
-	LP_T_MAIN = 1,    /* the goroutine that the runtime was started in */
+	LP_T_MAIN = 1,	  /* the goroutine that the runtime was started in */
 	LP_T_ENDING = 4,  /* it is on its way out: running its last handlers, or gone */
-	LP_T_SERVICE = 2, /* the runtime's own (scheduler, idle thread): no goroutine for the user, no root */
+	LP_T_SERVICE = 2, /* the runtime's own (scheduler, idle thread): no goroutine for the user,
+			     no root */
 };
 
 #endif

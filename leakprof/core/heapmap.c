@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The heap map's slow path: mapping a chunk. See heapmap.h for the idea. Runs inside the target, in malloc: no
- * malloc, no lock, no errno.
+ * The heap map's slow path: mapping a chunk. See heapmap.h for the idea. Runs inside the target, in
+ * malloc: no malloc, no lock, no errno.
  */
 #include "core/heapmap.h"
 #include "core/own.h"

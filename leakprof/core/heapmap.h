@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The heap map: which addresses are starts of heap blocks. One bit per 16 bytes of address space, in two levels:
+ * The heap map: which addresses are starts of heap blocks. One bit per 16 bytes of address space,
+ * in two levels:
  *
  *     directory, 2^21 pointers (untouched parts cost nothing)
  *       -> chunk, 512 KiB of bits for 64 MiB of addresses, mapped when its first block is allocated
  *
- * The target sets a bit after the real malloc and clears it before the real free, so a set bit always is a
- * block that the program owns. The extent of a block is asked from the allocator (malloc_usable_size) when
- * the snapshot marks. One set or clear is one instruction: safe in signal handlers and, with the lock prefix
- * that is used once the process has threads, between threads.
+ * The target sets a bit after the real malloc and clears it before the real free, so a set bit
+ * always is a block that the program owns. The extent of a block is asked from the allocator
+ * (malloc_usable_size) when the snapshot marks. One set or clear is one instruction: safe in signal
+ * handlers and, with the lock prefix that is used once the process has threads, between threads.
  */
 #ifndef LP_CORE_HEAPMAP_H
 #define LP_CORE_HEAPMAP_H
@@ -28,7 +29,8 @@
 
 extern uint64_t *lp_heapmap[LP_CHUNK_COUNT];
 
-/* Maps the chunk of INDEX. Returns NULL when there is no memory: the heap map is then incomplete. */
+/* Maps the chunk of INDEX. Returns NULL when there is no memory: the heap map is then incomplete.
+ */
 uint64_t *lp_heapmap_chunk(uintptr_t index);
 
 /* The indexes of all chunks that are mapped, in no order. */
@@ -67,7 +69,10 @@ static inline void lp_heapmap_clear(const void *block)
 	if (__libc_single_threaded)
 		__asm__("andq %1, %0" : "+m"(chunk[bit / 64]) : "r"(~(1ull << (bit % 64))) : "cc");
 	else
-		__asm__("lock andq %1, %0" : "+m"(chunk[bit / 64]) : "r"(~(1ull << (bit % 64))) : "cc");
+		__asm__("lock andq %1, %0"
+			: "+m"(chunk[bit / 64])
+			: "r"(~(1ull << (bit % 64)))
+			: "cc");
 }
 
 static inline bool lp_heapmap_test(const void *block)

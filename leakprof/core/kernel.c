@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pointers that only the kernel holds: the data of epoll registrations, the value of timers, and bytes on their
- * way through pipes and unix sockets (self-pipes carry pointers). Nothing is consumed: pipes are copied by
- * tee(2), sockets by MSG_PEEK. Runs in the snapshot, which has its own descriptor table with the same
- * open files, while the target is stopped.
+ * Pointers that only the kernel holds: the data of epoll registrations, the value of timers, and
+ * bytes on their way through pipes and unix sockets (self-pipes carry pointers). Nothing is
+ * consumed: pipes are copied by tee(2), sockets by MSG_PEEK. Runs in the snapshot, which has its
+ * own descriptor table with the same open files, while the target is stopped.
  *
- * Not seen: datagrams behind the first one of a socket, user data of io_uring requests, POSIX message queues.
+ * Not seen: datagrams behind the first one of a socket, user data of io_uring requests, POSIX
+ * message queues.
  */
 #include <string.h>
 #include <sys/socket.h>

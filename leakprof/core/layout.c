@@ -4,14 +4,15 @@
  *
  *     writable segments of loaded objects     roots; of runtimes and the shim: nothing
  *     private mappings of other files         roots
- *     shared mappings                         roots; read while the target is stopped, see lp_shared_words
- *     native stacks of OS threads             taken out; collect.c knows which part is in use
- *     leakprof's own memory                   nothing
- *     other private memory                    heap where the allocator keeps it, else pools
+ *     shared mappings                         roots; read while the target is stopped, see
+ * lp_shared_words native stacks of OS threads             taken out; collect.c knows which part is
+ * in use leakprof's own memory                   nothing other private memory heap where the
+ * allocator keeps it, else pools
  *
- * What is the allocator's is told without knowing the allocator: the brk heap, glibc's arenas (64 MiB aligned,
- * recognised by their head), and any page that a tracked block overlaps. There a word that does not point into
- * a block points at freed memory. Every other page is a pool: a pointer into it makes all of it reachable.
+ * What is the allocator's is told without knowing the allocator: the brk heap, glibc's arenas (64
+ * MiB aligned, recognised by their head), and any page that a tracked block overlaps. There a word
+ * that does not point into a block points at freed memory. Every other page is a pool: a pointer
+ * into it makes all of it reachable.
  */
 #include <string.h>
 #include <sys/uio.h>
@@ -201,12 +202,12 @@ static bool is_device(const struct lp_region *region)
 
 static bool is_anonymous(const struct lp_region *region)
 {
-	return !region->inode &&
-	       (!region->path[0] || !strcmp(region->path, "[heap]") ||
-		!strncmp(region->path, "[anon", 5));
+	return !region->inode && (!region->path[0] || !strcmp(region->path, "[heap]") ||
+				  !strncmp(region->path, "[anon", 5));
 }
 
-/* Whether any page of an inaccessible region was ever touched: a program may have hidden data behind mprotect. */
+/* Whether any page of an inaccessible region was ever touched: a program may have hidden data
+ * behind mprotect. */
 static bool was_touched(const struct lp_region *region)
 {
 	uint64_t entries[512];
@@ -243,8 +244,8 @@ static void lay_region(struct lp_collection *collection, const struct lp_vec *ta
 		return;
 	}
 	if (!(region->prot & PROT_READ) &&
-	    (!was_touched(region) || LP_SYS3(SYS_mprotect, region->start,
-					     region->end - region->start, PROT_READ) < 0))
+	    (!was_touched(region) ||
+	     LP_SYS3(SYS_mprotect, region->start, region->end - region->start, PROT_READ) < 0))
 		return;
 	lay_rest(collection, taken, region);
 }
@@ -272,10 +273,11 @@ void lp_layout(struct lp_collection *collection)
 }
 
 /*
- * Pushes what may be a pointer in LOW .. HIGH. Reads by process_vm_readv: a page behind the end of its file is
- * an error there, not a SIGBUS.
+ * Pushes what may be a pointer in LOW .. HIGH. Reads by process_vm_readv: a page behind the end of
+ * its file is an error there, not a SIGBUS.
  */
-static void read_words(struct lp_collection *collection, uintptr_t low, uintptr_t high, uintptr_t *buffer)
+static void read_words(struct lp_collection *collection, uintptr_t low, uintptr_t high,
+		       uintptr_t *buffer)
 {
 	const struct lp_options *options = collection->input->options;
 	int pid = (int)LP_SYS0(SYS_getpid);
@@ -308,7 +310,8 @@ static bool is_own(uintptr_t address)
 	return false;
 }
 
-/* Memory of a file that is no loaded object: what another mapping or process may change, or what may not be there. */
+/* Memory of a file that is no loaded object: what another mapping or process may change, or what
+ * may not be there. */
 static bool is_file_data(const struct lp_collection *collection, const struct lp_region *region)
 {
 	if (is_device(region) || region->path[0] == '[' ||

@@ -10,7 +10,8 @@
 /* Tells COLLECTION's marker all roots, arenas and pools. */
 void lp_layout(struct lp_collection *collection);
 
-/* Pushes to WORDS what may be a pointer in writable shared mappings. The target must still be stopped. */
+/* Pushes to WORDS what may be a pointer in writable shared mappings. The target must still be
+ * stopped. */
 void lp_shared_words(struct lp_collection *collection);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads /proc/self/maps and the ELF headers of what is mapped. An object is recognised by a readable
- * mapping of offset 0 of a file that starts with an ELF header; its program headers must lie in that mapping.
+ * Reads /proc/self/maps and the ELF headers of what is mapped. An object is recognised by a
+ * readable mapping of offset 0 of a file that starts with an ELF header; its program headers must
+ * lie in that mapping.
  */
 #include <elf.h>
 #include <errno.h>
@@ -13,7 +14,8 @@
 
 #define MAPS_BYTES_MAX (64u << 20)
 
-/* Reads the whole file into memory of its own, NUL-terminated. The kernel gives at most a page per read. */
+/* Reads the whole file into memory of its own, NUL-terminated. The kernel gives at most a page per
+ * read. */
 static char *read_maps(void)
 {
 	size_t size = 1u << 20;
@@ -100,9 +102,9 @@ static const Elf64_Phdr *headers(const struct lp_region *first, uint32_t *count)
 {
 	const Elf64_Ehdr *head = (const Elf64_Ehdr *)first->start;
 
-	if (first->offset || !(first->prot & PROT_READ) || !first->path[0] || first->path[0] == '[' ||
-	    memcmp(head->e_ident, ELFMAG, SELFMAG) || head->e_ident[EI_CLASS] != ELFCLASS64 ||
-	    head->e_phentsize != sizeof(Elf64_Phdr) ||
+	if (first->offset || !(first->prot & PROT_READ) || !first->path[0] ||
+	    first->path[0] == '[' || memcmp(head->e_ident, ELFMAG, SELFMAG) ||
+	    head->e_ident[EI_CLASS] != ELFCLASS64 || head->e_phentsize != sizeof(Elf64_Phdr) ||
 	    head->e_phoff + head->e_phnum * sizeof(Elf64_Phdr) > first->end - first->start ||
 	    (head->e_type != ET_DYN && head->e_type != ET_EXEC))
 		return NULL;
@@ -138,8 +140,9 @@ static bool add_elf(struct lp_maps *maps, const struct lp_region *first)
 }
 
 /*
- * A file of which only a piece is mapped at offset 0 (a tool that reads an object) is no loaded object: its
- * other segments are not where its headers say. Believed only when the executable segment is.
+ * A file of which only a piece is mapped at offset 0 (a tool that reads an object) is no loaded
+ * object: its other segments are not where its headers say. Believed only when the executable
+ * segment is.
  */
 static bool is_loaded(const struct lp_maps *maps, const struct lp_elf *elf)
 {
@@ -207,7 +210,8 @@ struct lp_elf *lp_maps_elf(const struct lp_maps *maps, uint64_t address)
 	return NULL;
 }
 
-/* What is needed of the dynamic section. Addresses are made absolute: some linkers' d_ptr already are. */
+/* What is needed of the dynamic section. Addresses are made absolute: some linkers' d_ptr already
+ * are. */
 struct dynamic {
 	const Elf64_Sym *symbols;
 	const char *strings;
@@ -248,7 +252,8 @@ static bool read_dynamic(const struct lp_elf *elf, struct dynamic *dynamic)
 	return dynamic->symbols && dynamic->strings;
 }
 
-/* The highest index that a DT_GNU_HASH table (header, bloom filter, buckets, chains) speaks of, plus one. */
+/* The highest index that a DT_GNU_HASH table (header, bloom filter, buckets, chains) speaks of,
+ * plus one. */
 static uint32_t gnu_hash_count(const uint32_t *table)
 {
 	uint32_t buckets = table[0];
@@ -268,7 +273,8 @@ static uint32_t gnu_hash_count(const uint32_t *table)
 	return last + 1;
 }
 
-/* How many symbols to look at. Undefined ones come first, but for functions whose address a non-PIE takes. */
+/* How many symbols to look at. Undefined ones come first, but for functions whose address a non-PIE
+ * takes. */
 static uint32_t symbol_count(const struct dynamic *dynamic)
 {
 	if (dynamic->hash)
@@ -347,8 +353,8 @@ void lp_elf_build_id(const struct lp_elf *elf, char *text, size_t size)
 	*text = 0;
 }
 
-void lp_elf_writable(const struct lp_elf *elf, void (*range)(void *context, uint64_t low, uint64_t high),
-		     void *context)
+void lp_elf_writable(const struct lp_elf *elf,
+		     void (*range)(void *context, uint64_t low, uint64_t high), void *context)
 {
 	const Elf64_Phdr *phdr = elf->phdr;
 	uint32_t i;

@@ -2,8 +2,8 @@
 /*
  * See mark.h for the idea.
  *
- * Finding the block that a word points into is the hot path. The address space is cut into the heap map's chunks
- * of 64 MiB; each chunk that holds anything has a struct chunk:
+ * Finding the block that a word points into is the hot path. The address space is cut into the heap
+ * map's chunks of 64 MiB; each chunk that holds anything has a struct chunk:
  *
  *     bits     the heap map's: 1 = a block starts in these 16 bytes
  *     level1   1 = that word of bits is not zero     (1 bit per KiB)
@@ -13,8 +13,8 @@
  *     watched  1 = somebody watches that block
  *     pages    1 = a pool or stack is in that page
  *
- * The start at or before an address is the highest bit at or before it: at most three words are looked at,
- * whatever the block's size.
+ * The start at or before an address is the highest bit at or before it: at most three words are
+ * looked at, whatever the block's size.
  */
 #include <errno.h>
 #include <string.h>
@@ -71,7 +71,7 @@ struct lp_mark {
 	unsigned step;
 	struct lp_mark_client client;
 	struct chunk **chunks; /* LP_CHUNK_COUNT */
-	uintptr_t low;         /* of all chunks that exist */
+	uintptr_t low;	       /* of all chunks that exist */
 	uintptr_t span;
 	struct lp_vec pools;  /* struct range, until lp_mark_ready */
 	struct lp_vec stacks; /* struct piece, until lp_mark_ready */
@@ -148,8 +148,8 @@ static struct chunk *chunk_at(struct lp_mark *mark, uintptr_t index)
 	if (mark->chunks[index])
 		return mark->chunks[index];
 	if (!mark->span || index << LP_CHUNK_SHIFT < mark->low) {
-		mark->span += mark->span ? mark->low - (index << LP_CHUNK_SHIFT)
-					 : 1ul << LP_CHUNK_SHIFT;
+		mark->span +=
+			mark->span ? mark->low - (index << LP_CHUNK_SHIFT) : 1ul << LP_CHUNK_SHIFT;
 		mark->low = index << LP_CHUNK_SHIFT;
 	}
 	if ((index + 1) << LP_CHUNK_SHIFT > mark->low + mark->span)

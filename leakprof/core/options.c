@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of options and what reads it. See options.h. Runs inside the target's constructor too: no malloc, no
- * stdio, nothing that depends on the locale.
+ * The table of options and what reads it. See options.h. Runs inside the target's constructor too:
+ * no malloc, no stdio, nothing that depends on the locale.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,7 +17,8 @@ const struct lp_option lp_option_table[] = {
 	 "where profiles go: %p PID, %n serial, %e program, %t seconds, %% percent"},
 	{"interval", LP_OPT_DURATION, EVERYWHERE, MEMBER(interval_ns), "0",
 	 "a snapshot every so often; 0: none"},
-	{"at_exit", LP_OPT_BOOL, EVERYWHERE, MEMBER(at_exit), "1", "a snapshot when the program exits"},
+	{"at_exit", LP_OPT_BOOL, EVERYWHERE, MEMBER(at_exit), "1",
+	 "a snapshot when the program exits"},
 	{"signal", LP_OPT_UINT, EVERYWHERE, MEMBER(signal), "62",
 	 "the real-time signal that triggers snapshots and stops threads"},
 	{"stop_timeout", LP_OPT_DURATION, EVERYWHERE, MEMBER(stop_timeout_ns), "1s",
@@ -38,7 +39,8 @@ const struct lp_option lp_option_table[] = {
 	 "where leakprof's own messages go: a file, or stderr; default: OUTPUT.log"},
 	{"connect", LP_OPT_STRING, LP_OPT_TARGET | LP_OPT_HIDDEN, MEMBER(connect), "",
 	 "abstract unix socket that gets the stream (set by `leakprof run`)"},
-	{"help", LP_OPT_BOOL, LP_OPT_TARGET, MEMBER(help), "0", "print this table to standard error"},
+	{"help", LP_OPT_BOOL, LP_OPT_TARGET, MEMBER(help), "0",
+	 "print this table to standard error"},
 };
 
 const size_t lp_option_count = LP_ARRAY_SIZE(lp_option_table);
@@ -49,15 +51,20 @@ struct unit {
 };
 
 static const struct unit durations[] = {
-	{"", 1000000000u},       {"ns", 1},          {"us", 1000},
-	{"ms", 1000000},         {"s", 1000000000u}, {"m", 60 * 1000000000ull},
+	{"", 1000000000u},
+	{"ns", 1},
+	{"us", 1000},
+	{"ms", 1000000},
+	{"s", 1000000000u},
+	{"m", 60 * 1000000000ull},
 	{"h", 3600 * 1000000000ull},
 };
 
 static const struct unit sizes[] = {{"", 1}, {"K", 1u << 10}, {"M", 1u << 20}, {"G", 1u << 30}};
 static const struct unit plain[] = {{"", 1}};
 
-/* Reads a decimal or 0x number from TEXT .. END; returns where it ended, NULL when there is none. */
+/* Reads a decimal or 0x number from TEXT .. END; returns where it ended, NULL when there is none.
+ */
 static const char *read_number(const char *text, const char *end, uint64_t *number)
 {
 	unsigned base = 10;
@@ -70,9 +77,10 @@ static const char *read_number(const char *text, const char *end, uint64_t *numb
 		text = at;
 	}
 	for (; at < end; at++) {
-		unsigned digit = *at >= '0' && *at <= '9'             ? (unsigned)(*at - '0')
-				 : (*at | 32) >= 'a' && (*at | 32) <= 'f' ? (unsigned)((*at | 32) - 'a' + 10)
-									      : 16;
+		unsigned digit = *at >= '0' && *at <= '9' ? (unsigned)(*at - '0')
+				 : (*at | 32) >= 'a' && (*at | 32) <= 'f'
+					 ? (unsigned)((*at | 32) - 'a' + 10)
+					 : 16;
 
 		if (digit >= base)
 			break;
@@ -83,7 +91,8 @@ static const char *read_number(const char *text, const char *end, uint64_t *numb
 	return at == text ? NULL : at;
 }
 
-static int read_quantity(const char *text, size_t length, const struct unit *units, size_t count, uint64_t *value)
+static int read_quantity(const char *text, size_t length, const struct unit *units, size_t count,
+			 uint64_t *value)
 {
 	const char *end = text + length;
 	const char *unit = read_number(text, end, value);
@@ -101,7 +110,7 @@ static int read_bool(const char *text, size_t length, bool *value)
 	static const struct {
 		const char *name;
 		bool value;
-	} words[] = {{"1", true},  {"yes", true}, {"true", true},   {"", true},
+	} words[] = {{"1", true},  {"yes", true}, {"true", true},  {"", true},
 		     {"0", false}, {"no", false}, {"false", false}};
 	size_t i;
 
@@ -128,7 +137,8 @@ static int set_number(void *member, size_t size, uint64_t value)
 	return 0;
 }
 
-static int set(struct lp_options *options, const struct lp_option *option, const char *value, size_t length)
+static int set(struct lp_options *options, const struct lp_option *option, const char *value,
+	       size_t length)
 {
 	char *member = (char *)options + option->offset;
 	uint64_t number = 0;
@@ -222,9 +232,9 @@ int lp_options_parse(struct lp_options *options, const char *text, const char **
 			text++;
 		if (!length && !value_length)
 			continue;
-		r = value_length > sizeof(value) ? -ENAMETOOLONG
-						 : lp_options_set(options, name, length, value,
-								  value_length);
+		r = value_length > sizeof(value)
+			    ? -ENAMETOOLONG
+			    : lp_options_set(options, name, length, value, value_length);
 		if (r) {
 			*bad = name;
 			return r;
@@ -305,8 +315,8 @@ static void add_number(struct text *text, uint64_t number)
 		add(text, digits[--n]);
 }
 
-int lp_options_expand(const char *pattern, uint32_t pid, uint32_t serial, const char *program, uint64_t seconds,
-		      char *path, size_t size)
+int lp_options_expand(const char *pattern, uint32_t pid, uint32_t serial, const char *program,
+		      uint64_t seconds, char *path, size_t size)
 {
 	struct text text = {path, path + size, size == 0};
 

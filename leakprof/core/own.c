@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of leakprof's own mappings. A slot is claimed by its size and published by its start; slots are found
- * by a linear search from the last hint, as mapping is rare.
+ * The table of leakprof's own mappings. A slot is claimed by its size and published by its start;
+ * slots are found by a linear search from the last hint, as mapping is rare.
  */
 #include "core/own.h"
 #include "core/sys.h"
@@ -20,9 +20,9 @@ static struct lp_own_range *claim(size_t size)
 						__ATOMIC_RELAXED)) {
 			size_t seen = __atomic_load_n(&used, __ATOMIC_RELAXED);
 
-			while (seen < i + 1 && !__atomic_compare_exchange_n(&used, &seen, i + 1, 0,
-									    __ATOMIC_RELEASE,
-									    __ATOMIC_RELAXED))
+			while (seen < i + 1 &&
+			       !__atomic_compare_exchange_n(&used, &seen, i + 1, 0,
+							    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 				;
 			return &ranges[i];
 		}

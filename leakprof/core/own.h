@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that leakprof itself maps in the target. It is recorded, as the snapshot must neither take it for the
- * program's nor scan it: it points at every goroutine. Runs inside the target: no malloc, no lock.
+ * Memory that leakprof itself maps in the target. It is recorded, as the snapshot must neither take
+ * it for the program's nor scan it: it points at every goroutine. Runs inside the target: no
+ * malloc, no lock.
  */
 #ifndef LP_CORE_OWN_H
 #define LP_CORE_OWN_H
@@ -14,7 +15,8 @@ struct lp_own_range {
 	size_t size; /* 0: unused slot */
 };
 
-/* Maps SIZE bytes (rounded up to pages), zero. NULL when there is no memory or LP_OWN_MAX ranges are in use. */
+/* Maps SIZE bytes (rounded up to pages), zero. NULL when there is no memory or LP_OWN_MAX ranges
+ * are in use. */
 void *lp_own_map(size_t size);
 
 /* Records memory that was mapped otherwise. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A runtime (a coroutine library of the target, or the program's own) and the contract of its adapter.
+ * A runtime (a coroutine library of the target, or the program's own) and the contract of its
+ * adapter.
  *
- * In the target an adapter interposes the library's public calls and tells the registry who is created, who
- * ends, and who waits. In the snapshot, on the frozen copy, it answers the questions of struct lp_adapter from
- * the library's own state. It may overwrite links of the library in that copy, which the target does not see,
- * so that marking does not follow them from object to waiter or from goroutine to goroutine.
+ * In the target an adapter interposes the library's public calls and tells the registry who is
+ * created, who ends, and who waits. In the snapshot, on the frozen copy, it answers the questions
+ * of struct lp_adapter from the library's own state. It may overwrite links of the library in that
+ * copy, which the target does not see, so that marking does not follow them from object to waiter
+ * or from goroutine to goroutine.
  */
 #ifndef LP_CORE_RUNTIME_H
 #define LP_CORE_RUNTIME_H
@@ -22,12 +24,12 @@ struct lp_node;
 struct lp_runtime {
 	const struct lp_adapter *adapter;
 	struct lp_goroutine **table; /* by handle: open addressing */
-	size_t table_size;           /* a power of two */
+	size_t table_size;	     /* a power of two */
 	size_t table_used;
-	uint64_t created;            /* without service goroutines */
+	uint64_t created; /* without service goroutines */
 	uint64_t finished;
-	int thread;                  /* TID of the OS thread that it runs in */
-	bool seen;                   /* it was initialised in this process */
+	int thread; /* TID of the OS thread that it runs in */
+	bool seen;  /* it was initialised in this process */
 };
 
 struct lp_adapter {
@@ -37,14 +39,15 @@ struct lp_adapter {
 	uintptr_t (*address)(void);
 
 	/*
-	 * Where the stack and the control block of NODE are. stack_*, scan_*, handle_* and wait come filled from
-	 * the goroutine's record and its wait; the adapter corrects what the library knows better.
+	 * Where the stack and the control block of NODE are. stack_*, scan_*, handle_* and wait
+	 * come filled from the goroutine's record and its wait; the adapter corrects what the
+	 * library knows better.
 	 */
 	void (*locate)(struct lp_collection *collection, struct lp_node *node);
 
 	/*
-	 * Sets state, rule and label of all nodes of RUNTIME and tells their objects, owners and extra memory
-	 * (lp_node_*). The library's own roots are queued here.
+	 * Sets state, rule and label of all nodes of RUNTIME and tells their objects, owners and
+	 * extra memory (lp_node_*). The library's own roots are queued here.
 	 */
 	void (*inspect)(struct lp_collection *collection, struct lp_runtime *runtime);
 };

@@ -49,7 +49,8 @@ const char *lp_measured_reason(uint32_t measured)
 	case LP_MEASURED:
 		return NULL;
 	case LP_MEASURED_NO_RUNTIME:
-		return "no coroutine library that leakprof knows was started in the program (linked "
+		return "no coroutine library that leakprof knows was started in the program "
+		       "(linked "
 		       "statically, perhaps?)";
 	case LP_MEASURED_NO_GOROUTINE:
 		return "the coroutine library was started, but the program created no goroutine";

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See stream_read.h. Sections are found first, each is checked by its sum, then arrays are copied to aligned memory
- * (a newer writer's records may be longer) and all references between them are checked.
+ * See stream_read.h. Sections are found first, each is checked by its sum, then arrays are copied
+ * to aligned memory (a newer writer's records may be longer) and all references between them are
+ * checked.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -74,7 +75,8 @@ static const char *find_sections(const char *data, size_t size, struct sections 
 }
 
 /* Copies the records of SECTION, each cut to SIZE bytes. A missing section is an empty one. */
-static const char *read_array(const struct section *section, size_t record, void *array, size_t *count)
+static const char *read_array(const struct section *section, size_t record, void *array,
+			      size_t *count)
 {
 	struct lp_array_head head;
 	char *records;
@@ -103,8 +105,8 @@ static const char *read_array(const struct section *section, size_t record, void
 
 #define READ(type, member)                                                                         \
 	if (!reason)                                                                               \
-	reason = read_array(&sections->known[type], sizeof(*stream->member##s), &stream->member##s, \
-			    &stream->member##_count)
+	reason = read_array(&sections->known[type], sizeof(*stream->member##s),                    \
+			    &stream->member##s, &stream->member##_count)
 
 static const char *read_arrays(struct lp_stream *stream, const struct sections *sections)
 {
@@ -164,7 +166,8 @@ static bool check_goroutines(const struct lp_stream *stream)
 	}
 	for (i = 0; i < stream->stack_count; i++)
 		if (stream->stacks[i].offset > stream->stack_bytes_size ||
-		    stream->stacks[i].length > stream->stack_bytes_size - stream->stacks[i].offset ||
+		    stream->stacks[i].length >
+			    stream->stack_bytes_size - stream->stacks[i].offset ||
 		    stream->stacks[i].sp + stream->stacks[i].length < stream->stacks[i].sp)
 			return false;
 	return true;

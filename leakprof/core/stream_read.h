@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading a raw stream (stream.h) that lies in memory. Every byte is taken for hostile: a stream that was read is safe
- * to walk, all its indexes and strings lead somewhere.
+ * Reading a raw stream (stream.h) that lies in memory. Every byte is taken for hostile: a stream
+ * that was read is safe to walk, all its indexes and strings lead somewhere.
  */
 #ifndef LP_CORE_STREAM_READ_H
 #define LP_CORE_STREAM_READ_H
@@ -26,8 +26,8 @@ struct lp_stream {
 	size_t stack_count;
 	size_t note_count;
 	size_t label_count;
-	const char *strings;        /* in the caller's memory */
-	const char *stack_bytes;    /* likewise */
+	const char *strings;	 /* in the caller's memory */
+	const char *stack_bytes; /* likewise */
 	size_t strings_size;
 	size_t stack_bytes_size;
 };
@@ -36,7 +36,8 @@ struct lp_stream {
 int lp_stream_is(const void *data, size_t size);
 
 /*
- * Reads DATA, which must outlive STREAM. Returns 0; -EBADMSG with a constant reason at *REASON; -ENOMEM.
+ * Reads DATA, which must outlive STREAM. Returns 0; -EBADMSG with a constant reason at *REASON;
+ * -ENOMEM.
  */
 int lp_stream_read(struct lp_stream *stream, const void *data, size_t size, const char **reason);
 

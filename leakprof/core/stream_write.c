@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes the raw stream (stream.h) of a collection. Every goroutine that is parked gets a copy of the used part of
- * its stack; those whose return addresses agree at equal offsets share one copy, so that a hundred thousand
- * that leak at one place cost one copy and one unwind.
+ * Writes the raw stream (stream.h) of a collection. Every goroutine that is parked gets a copy of
+ * the used part of its stack; those whose return addresses agree at equal offsets share one copy,
+ * so that a hundred thousand that leak at one place cost one copy and one unwind.
  */
 #include <errno.h>
 #include <string.h>
@@ -34,10 +34,10 @@ struct writer {
 	int error;
 	uint64_t bytes;
 	uint64_t sections;
-	struct lp_vec strings;  /* char */
+	struct lp_vec strings;	/* char */
 	struct lp_vec interned; /* struct interned */
-	struct lp_vec code;     /* struct range: executable memory */
-	struct lp_vec stacks;   /* struct lp_raw_stack */
+	struct lp_vec code;	/* struct range: executable memory */
+	struct lp_vec stacks;	/* struct lp_raw_stack */
 	struct lp_vec stack_bytes;
 	struct stack_slot *slots;
 	size_t slot_count;
@@ -60,8 +60,9 @@ static void init_crc(struct writer *writer)
 	}
 	for (i = 0; i < 256; i++)
 		for (j = 1; j < 8; j++)
-			writer->crc_table[j][i] = writer->crc_table[j - 1][i] >> 8 ^
-						  writer->crc_table[0][writer->crc_table[j - 1][i] & 255];
+			writer->crc_table[j][i] =
+				writer->crc_table[j - 1][i] >> 8 ^
+				writer->crc_table[0][writer->crc_table[j - 1][i] & 255];
 }
 
 /* CRC-32 by eight bytes at a time ("slicing-by-8", Kounavis and Berry 2005). */
@@ -107,8 +108,8 @@ static void put(struct writer *writer, const void *data, size_t size)
 }
 
 /* A section whose payload is HEAD (may be empty) followed by DATA. */
-static void put_section(struct writer *writer, enum lp_section_type type, const void *head, size_t head_size,
-			const void *data, size_t size)
+static void put_section(struct writer *writer, enum lp_section_type type, const void *head,
+			size_t head_size, const void *data, size_t size)
 {
 	static const char padding[8];
 	struct lp_section_head section = {.type = type, .length = head_size + size};
@@ -328,7 +329,8 @@ static uint64_t hash_stack(const struct writer *writer, const struct lp_raw_stac
 }
 
 /* Whether both would unwind alike: the same code addresses at the same offsets. */
-static bool same_stack(const struct writer *writer, const struct lp_raw_stack *a, const struct lp_raw_stack *b)
+static bool same_stack(const struct writer *writer, const struct lp_raw_stack *a,
+		       const struct lp_raw_stack *b)
 {
 	const uintptr_t *x = (const uintptr_t *)a->sp;
 	const uintptr_t *y = (const uintptr_t *)b->sp;
@@ -405,7 +407,8 @@ static uint32_t copy_stack(struct writer *writer, const struct lp_node *node)
 
 /* --- Goroutines --- */
 
-static void add_goroutine(struct writer *writer, struct lp_vec *goroutines, const struct lp_node *node)
+static void add_goroutine(struct writer *writer, struct lp_vec *goroutines,
+			  const struct lp_node *node)
 {
 	const struct lp_goroutine *goroutine = node->goroutine;
 	struct lp_raw_goroutine raw = {
@@ -452,7 +455,8 @@ static void put_notes(struct writer *writer)
 	size_t i;
 
 	for (i = 0; i < writer->collection->notes.count; i++) {
-		const struct lp_note *note = lp_vec_at(&writer->collection->notes, struct lp_note, i);
+		const struct lp_note *note =
+			lp_vec_at(&writer->collection->notes, struct lp_note, i);
 		struct lp_raw_note raw = {note->severity, add_string(writer, note->text)};
 
 		lp_vec_push(&notes, &raw);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls as inline functions: what the shim and the snapshot use instead of libc's wrappers, which may be
- * interposed (by ourselves), set errno, are cancellation points, or take locks that a stopped thread
- * holds. Every function returns the kernel's result: 0 or more, or -errno. x86-64 Linux only.
+ * System calls as inline functions: what the shim and the snapshot use instead of libc's wrappers,
+ * which may be interposed (by ourselves), set errno, are cancellation points, or take locks that a
+ * stopped thread holds. Every function returns the kernel's result: 0 or more, or -errno. x86-64
+ * Linux only.
  */
 #ifndef LP_CORE_SYS_H
 #define LP_CORE_SYS_H

@@ -11,20 +11,21 @@
 #include <stdint.h>
 
 /*
- * A call in which the thread may block and whose timeout is relative, so that it cannot simply be made again after
- * our signal interrupted it (restart.c).
+ * A call in which the thread may block and whose timeout is relative, so that it cannot simply be
+ * made again after our signal interrupted it (restart.c).
  */
 struct lp_timed_call {
-	long number;          /* of the system call */
+	long number;	      /* of the system call */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
 };
 
 struct lp_thread {
 	uint32_t used;
 	int tid;
-	uintptr_t stack_low;  /* the thread's own stack, TLS and descriptor included; LOW 0: unknown */
+	uintptr_t
+		stack_low; /* the thread's own stack, TLS and descriptor included; LOW 0: unknown */
 	uintptr_t stack_high;
-	void *alternate;      /* our signal stack, while it is installed */
+	void *alternate;	     /* our signal stack, while it is installed */
 	struct lp_timed_call *timed; /* in its frame; NULL: not in one */
 
 	/* A block inside realloc: neither the old nor the new one is in the heap map (heap.c). */
@@ -35,10 +36,10 @@ struct lp_thread {
 	/* Valid while the thread is stopped. */
 	bool stopped;
 	uintptr_t sp;
-	uintptr_t thread_pointer; /* fs base: the thread descriptor */
+	uintptr_t thread_pointer;  /* fs base: the thread descriptor */
 	const uint64_t *registers; /* general ones */
 	size_t register_count;
-	const void *vector;       /* the XSAVE area of its signal frame, or NULL */
+	const void *vector; /* the XSAVE area of its signal frame, or NULL */
 	size_t vector_size;
 };
 

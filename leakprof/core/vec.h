@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A growing array for the snapshot: memory comes straight from mmap and goes back when the snapshot exits.
- * Failure is sticky: after it a vec holds what it held, lp_vec_failed says so, and the collection fails.
+ * A growing array for the snapshot: memory comes straight from mmap and goes back when the snapshot
+ * exits. Failure is sticky: after it a vec holds what it held, lp_vec_failed says so, and the
+ * collection fails.
  */
 #ifndef LP_CORE_VEC_H
 #define LP_CORE_VEC_H
@@ -11,9 +12,9 @@
 
 struct lp_vec {
 	void *data;
-	size_t count;    /* elements */
+	size_t count;	 /* elements */
 	size_t capacity; /* elements */
-	size_t element;  /* bytes of one */
+	size_t element;	 /* bytes of one */
 };
 
 #define LP_VEC(type) ((struct lp_vec){.element = sizeof(type)})

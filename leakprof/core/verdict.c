@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See verdict.h for the idea. A watch of the marker is numbered 2 * node for a wait object, 2 * node + 1 for the
- * node's handle.
+ * See verdict.h for the idea. A watch of the marker is numbered 2 * node for a wait object, 2 *
+ * node + 1 for the node's handle.
  */
 #include "core/verdict.h"
 
@@ -149,7 +149,8 @@ static void check(struct lp_verdict_state *state, struct lp_node *node)
 	}
 }
 
-/* What follows from NODE being live: its memory is reached, its locks may be released, its joiners may go on. */
+/* What follows from NODE being live: its memory is reached, its locks may be released, its joiners
+ * may go on. */
 static void follow(struct lp_verdict_state *state, struct lp_node *node)
 {
 	uint32_t i = node->dependents;
@@ -232,7 +233,8 @@ void lp_node_owner(struct lp_verdict_state *state, struct lp_node *node, struct 
 		owner->dependents = (uint32_t)state->edges.count;
 }
 
-void lp_node_extra(struct lp_verdict_state *state, struct lp_node *node, const void *low, const void *high)
+void lp_node_extra(struct lp_verdict_state *state, struct lp_node *node, const void *low,
+		   const void *high)
 {
 	struct extra extra = {(uintptr_t)low, (uintptr_t)high, node->extras};
 
@@ -242,7 +244,8 @@ void lp_node_extra(struct lp_verdict_state *state, struct lp_node *node, const v
 
 /* --- The fixpoint --- */
 
-/* A handle that is a block of its own is watched; one that lies in the stack is seen by on_stack. */
+/* A handle that is a block of its own is watched; one that lies in the stack is seen by on_stack.
+ */
 static void watch_handle(struct lp_verdict_state *state, struct lp_node *node)
 {
 	bool in_stack = node->handle_low >= node->stack_low && node->handle_low < node->stack_high;

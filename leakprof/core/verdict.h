@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Verdicts: which goroutines can still run. Each goroutine is a node; marking (mark.h) tells when the things that
- * nodes wait on are reached, and a node that becomes live has its own stack scanned in turn. One worklist, so
- * every byte is scanned and every node resurrected at most once.
+ * Verdicts: which goroutines can still run. Each goroutine is a node; marking (mark.h) tells when
+ * the things that nodes wait on are reached, and a node that becomes live has its own stack scanned
+ * in turn. One worklist, so every byte is scanned and every node resurrected at most once.
  *
  *     wait object reached ----> LP_RULE_ANY: live
  *                         \---> LP_RULE_OWNER: live as soon as an owner is live too
@@ -22,27 +22,27 @@ struct lp_node {
 	const struct lp_goroutine *goroutine;
 	enum lp_state state;
 	enum lp_rule rule;
-	const char *label;      /* Go's words; "" when it does not wait */
-	uintptr_t stack_low;    /* memory of its stack; equal bounds: none of its own */
+	const char *label;   /* Go's words; "" when it does not wait */
+	uintptr_t stack_low; /* memory of its stack; equal bounds: none of its own */
 	uintptr_t stack_high;
-	uintptr_t scan_low;     /* the part of it that is in use, LOW == HIGH: nothing to scan */
+	uintptr_t scan_low; /* the part of it that is in use, LOW == HIGH: nothing to scan */
 	uintptr_t scan_high;
-	uintptr_t running_sp;   /* where an OS thread is on its stack; 0: none is */
-	uint64_t since_ns;      /* when its wait began; 0: unknown */
-	uintptr_t handle_low;   /* its handle: the control block */
+	uintptr_t running_sp; /* where an OS thread is on its stack; 0: none is */
+	uint64_t since_ns;    /* when its wait began; 0: unknown */
+	uintptr_t handle_low; /* its handle: the control block */
 	uintptr_t handle_high;
 	const struct lp_wait *wait; /* registers of a parked node; NULL: none were saved */
-	bool handle_wakes;      /* whoever holds the handle can wake it */
-	bool service;           /* the runtime's own: no verdict, no root */
-	bool gone;              /* it has ended: kept to be recognised as an owner */
+	bool handle_wakes;	    /* whoever holds the handle can wake it */
+	bool service;		    /* the runtime's own: no verdict, no root */
+	bool gone;		    /* it has ended: kept to be recognised as an owner */
 	bool main;
 	bool live;
-	bool reached;           /* one of its objects is */
+	bool reached; /* one of its objects is */
 	bool owner_live;
 	bool stack_scanned;
-	uint32_t dependents;    /* first edge to those that wait for it: index + 1 */
-	uint32_t extras;        /* first range of more memory that it owns: index + 1 */
-	uint64_t heap_bytes;    /* that only leaked nodes reach */
+	uint32_t dependents; /* first edge to those that wait for it: index + 1 */
+	uint32_t extras;     /* first range of more memory that it owns: index + 1 */
+	uint64_t heap_bytes; /* that only leaked nodes reach */
 };
 
 /* Whether NODE is none of the program's goroutines. */
@@ -53,18 +53,20 @@ static inline bool lp_node_hidden(const struct lp_node *node)
 
 struct lp_verdict_state {
 	struct lp_mark *mark;
-	struct lp_vec nodes;  /* struct lp_node */
+	struct lp_vec nodes; /* struct lp_node */
 	struct lp_vec edges;
 	struct lp_vec ranges;
 	struct lp_vec by_handle; /* sorted by lp_verdict_layout */
-	struct lp_vec pending; /* nodes that became live and were not followed yet */
-	bool counting;        /* the fixpoint is over: nothing is resurrected any more */
+	struct lp_vec pending;	 /* nodes that became live and were not followed yet */
+	bool counting;		 /* the fixpoint is over: nothing is resurrected any more */
 };
 
 void lp_verdict_init(struct lp_verdict_state *state, struct lp_mark *mark);
 
-/* Adds a node for GOROUTINE. NULL when there is no memory. Pointers to nodes last until the next one is added. */
-struct lp_node *lp_verdict_add(struct lp_verdict_state *state, const struct lp_goroutine *goroutine);
+/* Adds a node for GOROUTINE. NULL when there is no memory. Pointers to nodes last until the next
+ * one is added. */
+struct lp_node *lp_verdict_add(struct lp_verdict_state *state,
+			       const struct lp_goroutine *goroutine);
 
 /* All nodes are there: their stacks go into the layout of the marker. */
 void lp_verdict_layout(struct lp_verdict_state *state);
@@ -84,11 +86,13 @@ void lp_node_object(struct lp_verdict_state *state, struct lp_node *node, const 
 void lp_node_owner(struct lp_verdict_state *state, struct lp_node *node, struct lp_node *owner);
 
 /* The memory LOW .. HIGH is scanned when NODE is. */
-void lp_node_extra(struct lp_verdict_state *state, struct lp_node *node, const void *low, const void *high);
+void lp_node_extra(struct lp_verdict_state *state, struct lp_node *node, const void *low,
+		   const void *high);
 
 /* --- The fixpoint --- */
 
-/* Runs it: every node that is not waiting is live, then whatever follows. The roots are in the marker's queue. */
+/* Runs it: every node that is not waiting is live, then whatever follows. The roots are in the
+ * marker's queue. */
 int lp_verdict_run(struct lp_verdict_state *state);
 
 /* Afterwards: HEAP_BYTES of every node that is not live. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a report knows and pprof has no field for, as facts in a comment of the profile (profile.c), so that a report can be
- * made from the profile alone. Every fact is KEYWORD and values, the last of which may hold spaces:
+ * What a report knows and pprof has no field for, as facts in a comment of the profile (profile.c),
+ * so that a report can be made from the profile alone. Every fact is KEYWORD and values, the last
+ * of which may hold spaces:
  *
  *     leakprof VERSION
  *     process PID SERIAL TRIGGER MEASURED START_NS PROGRAM
@@ -25,7 +26,8 @@ struct sink {
 	void *context;
 };
 
-static void write_line(const struct sink *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void write_line(const struct sink *sink, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 static void write_line(const struct sink *sink, const char *format, ...)
 {
@@ -40,8 +42,8 @@ static void write_line(const struct sink *sink, const char *format, ...)
 	va_end(arguments);
 }
 
-void lp_report_write_comments(const struct lp_report *report, void (*add)(void *context, const char *line),
-			      void *context)
+void lp_report_write_comments(const struct lp_report *report,
+			      void (*add)(void *context, const char *line), void *context)
 {
 	const struct sink sink = {add, context};
 	size_t i;
@@ -62,8 +64,9 @@ void lp_report_write_comments(const struct lp_report *report, void (*add)(void *
 		   report->states[LP_STATE_WAITING], report->states[LP_STATE_IO],
 		   report->states[LP_STATE_SLEEP]);
 	for (i = 0; i < report->site_count; i++)
-		write_line(&sink, "site %" PRIu64 " %" PRIu64 " %" PRIu64, report->sites[i].oldest_ns,
-			   report->sites[i].stack_bytes, report->sites[i].heap_bytes);
+		write_line(&sink, "site %" PRIu64 " %" PRIu64 " %" PRIu64,
+			   report->sites[i].oldest_ns, report->sites[i].stack_bytes,
+			   report->sites[i].heap_bytes);
 	for (i = 0; i < report->note_count; i++)
 		write_line(&sink, "note %d %s", (int)report->notes[i].severity,
 			   report->notes[i].text);
@@ -110,7 +113,8 @@ static void read_runtime(struct lp_report *report, const char *values)
 	struct lp_report_runtime *added;
 	int n = 0;
 
-	if (sscanf(values, "%" SCNu64 " %" SCNu64 " %n", &runtime.created, &runtime.finished, &n) != 2 ||
+	if (sscanf(values, "%" SCNu64 " %" SCNu64 " %n", &runtime.created, &runtime.finished, &n) !=
+		    2 ||
 	    !n)
 		return;
 	runtime.name = lp_report_keep(report, values + n);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See debuginfo.h. Opening reads only the top entry of every compilation unit, for its address ranges. A unit that is asked
- * for is read once into two sorted arrays: scopes (functions and inlined calls, with their nesting depth) and
- * lines.
+ * See debuginfo.h. Opening reads only the top entry of every compilation unit, for its address
+ * ranges. A unit that is asked for is read once into two sorted arrays: scopes (functions and
+ * inlined calls, with their nesting depth) and lines.
  *
- * libdwarf 20210528 and 0.x differ in dwarf_init_path only, as far as is used here. DWARF 5 range lists need calls
- * of their own in both.
+ * libdwarf 20210528 and 0.x differ in dwarf_init_path only, as far as is used here. DWARF 5 range
+ * lists need calls of their own in both.
  */
 #include <dwarf.h>
 #include <libdwarf.h>
@@ -147,7 +147,8 @@ static const char *get_string(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half 
 }
 
 /* The entry that attribute NUMBER of DIE refers to; false: none. */
-static bool get_reference(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number, Dwarf_Die *target)
+static bool get_reference(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number,
+			  Dwarf_Die *target)
 {
 	Dwarf_Attribute attribute;
 	Dwarf_Off offset;
@@ -180,8 +181,8 @@ static bool simple_range(Dwarf_Die die, uint64_t *low, uint64_t *high)
 	return *high > *low;
 }
 
-static void ranges_5(Dwarf_Attribute attribute, Dwarf_Half form, Dwarf_Unsigned value, range_function *range,
-		     void *context)
+static void ranges_5(Dwarf_Attribute attribute, Dwarf_Half form, Dwarf_Unsigned value,
+		     range_function *range, void *context)
 {
 	Dwarf_Rnglists_Head head;
 	Dwarf_Unsigned count;
@@ -322,7 +323,8 @@ static void read_units(struct lp_dwarf *dwarf)
 		qsort(dwarf->ranges, dwarf->range_count, sizeof(*dwarf->ranges), by_low);
 }
 
-/* Without a handler, a call that is given no place for its error aborts the process. Results say enough. */
+/* Without a handler, a call that is given no place for its error aborts the process. Results say
+ * enough. */
 static void ignore_error(Dwarf_Error error, Dwarf_Ptr argument)
 {
 	(void)error;
@@ -332,8 +334,8 @@ static void ignore_error(Dwarf_Error error, Dwarf_Ptr argument)
 static int init_path(const char *path, Dwarf_Debug *debug)
 {
 #ifdef LP_LIBDWARF_2021
-	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, ignore_error, NULL, debug,
-			       NULL, 0, NULL, NULL);
+	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, ignore_error, NULL,
+			       debug, NULL, 0, NULL, NULL);
 #else
 	return dwarf_init_path(path, NULL, 0, DW_GROUPNUMBER_ANY, ignore_error, NULL, debug, NULL);
 #endif
@@ -434,8 +436,8 @@ static void read_names(struct lp_dwarf *dwarf, Dwarf_Die die, struct scope *scop
 	}
 }
 
-static void read_scope(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, bool inlined, unsigned depth,
-		       uint64_t base)
+static void read_scope(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, bool inlined,
+		       unsigned depth, uint64_t base)
 {
 	struct scope_context add = {dwarf, unit, {.depth = depth}};
 
@@ -448,7 +450,8 @@ static void read_scope(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die,
 }
 
 /* Walks the entries below DIE. Types and variables have no code below them. */
-static void read_children(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, unsigned depth, uint64_t base)
+static void read_children(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, unsigned depth,
+			  uint64_t base)
 {
 	Dwarf_Die child;
 	Dwarf_Die next;
@@ -485,7 +488,8 @@ static int by_address(const void *a, const void *b)
 	return (int)y->end - (int)x->end;
 }
 
-static void read_line(struct lp_dwarf *dwarf, Dwarf_Line entry, struct line *line, const char **last_file)
+static void read_line(struct lp_dwarf *dwarf, Dwarf_Line entry, struct line *line,
+		      const char **last_file)
 {
 	Dwarf_Unsigned number = 0;
 	Dwarf_Addr address = 0;
@@ -555,7 +559,8 @@ static struct unit *find_unit(struct lp_dwarf *dwarf, uint64_t address)
 		else
 			high = middle;
 	}
-	/* Ranges of different units do not overlap, but for empty ones that a linker left at low addresses. */
+	/* Ranges of different units do not overlap, but for empty ones that a linker left at low
+	 * addresses. */
 	while (low-- > 0)
 		if (address < dwarf->ranges[low].high)
 			return &dwarf->units[dwarf->ranges[low].unit];
@@ -584,7 +589,8 @@ static size_t find_scopes(const struct unit *unit, uint64_t address, const struc
 	size_t n = 0;
 	size_t i;
 
-	/* Scopes were added from the outside in, so those that hold one address are in order of depth. */
+	/* Scopes were added from the outside in, so those that hold one address are in order of
+	 * depth. */
 	for (i = 0; i < unit->scope_count && n < LP_INLINE_MAX; i++)
 		if (address >= unit->scopes[i].low && address < unit->scopes[i].high)
 			found[n++] = &unit->scopes[i];
@@ -613,7 +619,8 @@ size_t lp_dwarf_find(struct lp_dwarf *dwarf, uint64_t address, struct lp_source 
 		const struct scope *scope = scopes[count - 1 - i];
 
 		sources[i].function = scope->name ? scope->name : "?";
-		sources[i].system_name = scope->system_name ? scope->system_name : sources[i].function;
+		sources[i].system_name =
+			scope->system_name ? scope->system_name : sources[i].function;
 		sources[i].file = file;
 		sources[i].line = number;
 		sources[i].start_line = scope->start_line;

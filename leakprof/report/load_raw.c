@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A report from a raw stream: unwinds each distinct stack once, symbolizes each distinct address once, and groups leaked
- * goroutines by stack, wait and creator. What cannot be read of the target's files makes frames poorer, never an error.
+ * A report from a raw stream: unwinds each distinct stack once, symbolizes each distinct address
+ * once, and groups leaked goroutines by stack, wait and creator. What cannot be read of the
+ * target's files makes frames poorer, never an error.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -101,7 +102,8 @@ static struct lp_dwarf *dwarf_of(struct loader *loader, struct lp_object *object
 
 /* --- Symbols --- */
 
-static void name_by_symbol(struct loader *loader, struct lp_object *object, uint64_t address, struct lp_frame *frame)
+static void name_by_symbol(struct loader *loader, struct lp_object *object, uint64_t address,
+			   struct lp_frame *frame)
 {
 	uint64_t start = address;
 	const char *name = lp_object_symbol(object, address, &start);
@@ -113,8 +115,8 @@ static void name_by_symbol(struct loader *loader, struct lp_object *object, uint
 	frame->offset = name ? (int64_t)(address - start) : -1;
 }
 
-static void name_by_dwarf(struct loader *loader, const struct lp_source *source, uint64_t address, bool inlined,
-			  struct lp_frame *frame)
+static void name_by_dwarf(struct loader *loader, const struct lp_source *source, uint64_t address,
+			  bool inlined, struct lp_frame *frame)
 {
 	frame->function = lp_report_keep(loader->report, source->function);
 	frame->system_name = lp_report_keep(loader->report, source->system_name);
@@ -130,8 +132,8 @@ static void symbolize(void *context, struct lp_location *location)
 	struct loader *loader = context;
 	struct lp_source sources[LP_INLINE_MAX];
 	struct lp_frame *frames;
-	struct lp_object *object = lp_object_of(loader->objects, loader->stream.mapping_count,
-						location->address);
+	struct lp_object *object =
+		lp_object_of(loader->objects, loader->stream.mapping_count, location->address);
 	struct lp_dwarf *dwarf;
 	uint64_t address;
 	size_t count = 0;
@@ -177,15 +179,16 @@ static uint64_t function_start(struct loader *loader, uint64_t address)
 /* --- Stacks --- */
 
 /* Frames outside the goroutine's first function, or outside main, are the runtime's and libc's. */
-static size_t trim(struct loader *loader, const struct lp_raw_goroutine *goroutine, const uint64_t *addresses,
-		   size_t count)
+static size_t trim(struct loader *loader, const struct lp_raw_goroutine *goroutine,
+		   const uint64_t *addresses, size_t count)
 {
 	size_t i;
 
 	for (i = count; i-- > 0;) {
 		const struct lp_location *location = locate(loader, addresses[i]);
 
-		if (goroutine->entry_pc && function_start(loader, addresses[i]) == goroutine->entry_pc)
+		if (goroutine->entry_pc &&
+		    function_start(loader, addresses[i]) == goroutine->entry_pc)
 			return i + 1;
 		if (goroutine->flags & LP_G_MAIN && location && location->frame_count &&
 		    !strcmp(location->frames[location->frame_count - 1].function, "main"))
@@ -200,7 +203,8 @@ static bool same_addresses(const struct trace *a, const struct trace *b)
 	       !memcmp(a->addresses, b->addresses, a->count * sizeof(*a->addresses));
 }
 
-static void unwind(struct loader *loader, const struct lp_raw_goroutine *goroutine, struct trace *trace)
+static void unwind(struct loader *loader, const struct lp_raw_goroutine *goroutine,
+		   struct trace *trace)
 {
 	uint64_t addresses[LP_FRAMES_MAX];
 
@@ -215,7 +219,8 @@ static void unwind(struct loader *loader, const struct lp_raw_goroutine *gorouti
 		trace->count = 0;
 }
 
-/* The trace of GOROUTINE, as the number of the first stack that has the same; LP_NONE: it has no stack. */
+/* The trace of GOROUTINE, as the number of the first stack that has the same; LP_NONE: it has no
+ * stack. */
 static uint32_t trace_of(struct loader *loader, const struct lp_raw_goroutine *goroutine)
 {
 	struct trace *trace;
@@ -241,8 +246,8 @@ static struct lp_frame frame_at(struct loader *loader, uint64_t address)
 	return location && location->frame_count ? location->frames[0] : (struct lp_frame){0};
 }
 
-static void fill_site(struct loader *loader, struct lp_site *site, const struct lp_raw_goroutine *goroutine,
-		      uint32_t number)
+static void fill_site(struct loader *loader, struct lp_site *site,
+		      const struct lp_raw_goroutine *goroutine, uint32_t number)
 {
 	const struct trace *trace = number == LP_NONE ? NULL : &loader->traces[number];
 	size_t count = trace ? trace->count : goroutine->entry_pc ? 1 : 0;
@@ -265,7 +270,8 @@ static void fill_site(struct loader *loader, struct lp_site *site, const struct 
 static uint32_t site_of(struct loader *loader, const struct lp_raw_goroutine *goroutine)
 {
 	struct lp_report *report = loader->report;
-	struct group_key key = {goroutine->created_pc, goroutine->wait, trace_of(loader, goroutine)};
+	struct group_key key = {goroutine->created_pc, goroutine->wait,
+				trace_of(loader, goroutine)};
 	struct group *group;
 
 	HASH_FIND(hh, loader->groups, &key, sizeof(key), group);
@@ -373,8 +379,10 @@ static int copy_tables(struct loader *loader)
 	const struct lp_stream *stream = &loader->stream;
 	size_t i;
 
-	report->mappings = lp_report_alloc(report, stream->mapping_count * sizeof(*report->mappings));
-	report->runtimes = lp_report_alloc(report, stream->runtime_count * sizeof(*report->runtimes));
+	report->mappings =
+		lp_report_alloc(report, stream->mapping_count * sizeof(*report->mappings));
+	report->runtimes =
+		lp_report_alloc(report, stream->runtime_count * sizeof(*report->runtimes));
 	report->notes = lp_report_alloc(report, stream->note_count * sizeof(*report->notes));
 	if (!report->mappings || !report->runtimes || !report->notes)
 		return -ENOMEM;
@@ -389,10 +397,10 @@ static int copy_tables(struct loader *loader)
 	for (i = 0; i < stream->runtime_count; i++) {
 		const struct lp_raw_runtime *raw = &stream->runtimes[i];
 
-		report->runtimes[report->runtime_count++] = (struct lp_report_runtime){
-			lp_report_keep(report, text(loader, raw->name)),
-			lp_report_keep(report, text(loader, raw->path)), raw->created,
-			raw->finished};
+		report->runtimes[report->runtime_count++] =
+			(struct lp_report_runtime){lp_report_keep(report, text(loader, raw->name)),
+						   lp_report_keep(report, text(loader, raw->path)),
+						   raw->created, raw->finished};
 	}
 	for (i = 0; i < stream->note_count; i++)
 		report->notes[report->note_count++] = (struct lp_report_note){
@@ -451,8 +459,8 @@ static int load(struct loader *loader)
 	return sort(report);
 }
 
-int lp_report_load_raw(struct lp_report *report, const void *data, size_t size, const char *debug_path,
-		       const char **reason)
+int lp_report_load_raw(struct lp_report *report, const void *data, size_t size,
+		       const char *debug_path, const char **reason)
 {
 	struct loader loader = {.report = report, .debug_path = debug_path};
 	size_t i;

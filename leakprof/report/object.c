@@ -95,9 +95,9 @@ static bool build_id(const struct lp_object *object, char *text, size_t room)
 	text[0] = 0;
 	for (i = 0; i < object->phnum; i++)
 		if (object->phdr[i].p_type == PT_NOTE &&
-		    find_build_id(bytes_at(object, object->phdr[i].p_offset,
-					   object->phdr[i].p_filesz),
-				  object->phdr[i].p_filesz, text, room))
+		    find_build_id(
+			    bytes_at(object, object->phdr[i].p_offset, object->phdr[i].p_filesz),
+			    object->phdr[i].p_filesz, text, room))
 			return true;
 	return false;
 }
@@ -117,7 +117,8 @@ struct lp_object *lp_object_open(const char *path, const char *wanted)
 	map_file(object);
 	if (!object->data)
 		return object;
-	if (!read_head(object) || (*wanted && (!build_id(object, id, sizeof(id)) || strcmp(id, wanted)))) {
+	if (!read_head(object) ||
+	    (*wanted && (!build_id(object, id, sizeof(id)) || strcmp(id, wanted)))) {
 		unmap_file(object);
 		object->phnum = 0;
 	}
@@ -192,7 +193,8 @@ static const Elf64_Shdr *section_headers(const struct lp_object *object, size_t 
 }
 
 /* A NUL-terminated string of TABLE, or NULL. */
-static const char *string_at(const struct lp_object *object, const Elf64_Shdr *table, uint64_t offset)
+static const char *string_at(const struct lp_object *object, const Elf64_Shdr *table,
+			     uint64_t offset)
 {
 	const char *strings = bytes_at(object, table->sh_offset, table->sh_size);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A report as a pprof profile, and back. One sample a site: its count, its call-site addresses, and the labels `wait`
- * (Go's word) and `created_by` ("function file:line"). Frames of coroutine libraries are in the profile, but named in
- * drop_frames, so that tools show the program's blocking line first.
+ * A report as a pprof profile, and back. One sample a site: its count, its call-site addresses, and
+ * the labels `wait` (Go's word) and `created_by` ("function file:line"). Frames of coroutine
+ * libraries are in the profile, but named in drop_frames, so that tools show the program's blocking
+ * line first.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -39,23 +40,25 @@ static uint64_t add_location(struct pp_builder *builder, const struct lp_report 
 	if (location->mapping != LP_NONE) {
 		const struct lp_report_mapping *raw = &report->mappings[location->mapping];
 
-		mapping = pp_builder_mapping(builder, &(struct pp_mapping){raw->start, raw->end, raw->offset,
-									   raw->path, raw->build_id, true});
+		mapping = pp_builder_mapping(builder,
+					     &(struct pp_mapping){raw->start, raw->end, raw->offset,
+								  raw->path, raw->build_id, true});
 	}
 	for (i = 0; i < location->frame_count; i++) {
 		const struct lp_frame *frame = &location->frames[i];
 
 		lines[i].line = frame->line;
 		lines[i].function_id = pp_builder_function(
-			builder, &(struct pp_function){frame->function, frame->system_name, frame->file,
-						       frame->start_line});
+			builder, &(struct pp_function){frame->function, frame->system_name,
+						       frame->file, frame->start_line});
 	}
 	id = pp_builder_location(builder, mapping, location->address, lines, location->frame_count);
 	free(lines);
 	return id;
 }
 
-static void add_site(struct pp_builder *builder, const struct lp_report *report, const struct lp_site *site)
+static void add_site(struct pp_builder *builder, const struct lp_report *report,
+		     const struct lp_site *site)
 {
 	uint64_t *ids = calloc(site->location_count + 1, sizeof(*ids));
 	struct pp_label labels[2] = {{"wait", site->wait}};
@@ -87,11 +90,12 @@ static void drop_runtime_frames(struct pp_builder *builder, const struct lp_repo
 	for (i = 0; i < report->site_count; i++) {
 		for (j = 0; j < report->sites[i].location_count; j++) {
 			const struct lp_location *location = report->sites[i].locations[j];
-			const char *name = location->frame_count ? location->frames[0].function : "?";
+			const char *name =
+				location->frame_count ? location->frames[0].function : "?";
 			size_t size = strlen(name);
 
-			if (!location->runtime || *name == '?' || length + size + 2 > sizeof(regexp) ||
-			    strstr(regexp, name))
+			if (!location->runtime || *name == '?' ||
+			    length + size + 2 > sizeof(regexp) || strstr(regexp, name))
 				continue;
 			length += (size_t)sprintf(regexp + length, "%s%s", length ? "|" : "", name);
 		}
@@ -170,8 +174,9 @@ static struct pp_builder *build(const struct lp_report *report)
 		const struct lp_report_mapping *raw = &report->mappings[i];
 
 		if (!strcmp(raw->path, report->program))
-			pp_builder_mapping(builder, &(struct pp_mapping){raw->start, raw->end, raw->offset,
-									 raw->path, raw->build_id, true});
+			pp_builder_mapping(builder,
+					   &(struct pp_mapping){raw->start, raw->end, raw->offset,
+								raw->path, raw->build_id, true});
 	}
 	for (i = 0; i < report->site_count; i++)
 		add_site(builder, report, &report->sites[i]);
@@ -222,7 +227,8 @@ static void make_location(void *context, struct lp_location *location)
 	const struct reading *reading = context;
 	const pp_profile *profile = reading->profile;
 	const Perftools__Profiles__Location *message = reading->message;
-	struct lp_frame *frames = lp_report_alloc(reading->report, message->n_line * sizeof(*frames));
+	struct lp_frame *frames =
+		lp_report_alloc(reading->report, message->n_line * sizeof(*frames));
 	size_t i;
 
 	location->mapping = message->mapping_id ? (uint32_t)message->mapping_id - 1 : LP_NONE;
@@ -230,10 +236,12 @@ static void make_location(void *context, struct lp_location *location)
 		const Perftools__Profiles__Function *function =
 			profile->function[message->line[i]->function_id - 1];
 
-		frames[i].function = lp_report_keep(reading->report, pp_string(profile, function->name));
+		frames[i].function =
+			lp_report_keep(reading->report, pp_string(profile, function->name));
 		frames[i].system_name =
 			lp_report_keep(reading->report, pp_string(profile, function->system_name));
-		frames[i].file = lp_report_keep(reading->report, pp_string(profile, function->filename));
+		frames[i].file =
+			lp_report_keep(reading->report, pp_string(profile, function->filename));
 		frames[i].line = message->line[i]->line;
 		frames[i].start_line = function->start_line;
 		frames[i].offset = -1;
@@ -304,12 +312,14 @@ static int read_sample(struct reading *reading, const Perftools__Profiles__Sampl
 		struct lp_location *location;
 
 		reading->message = reading->profile->location[sample->location_id[i] - 1];
-		location = lp_report_location(report, reading->message->address, make_location, reading);
+		location = lp_report_location(report, reading->message->address, make_location,
+					      reading);
 		if (!location)
 			return -ENOMEM;
-		location->runtime = location->frame_count &&
-				    is_dropped(pp_string(reading->profile, reading->profile->drop_frames),
-					       location->frames[0].function);
+		location->runtime =
+			location->frame_count &&
+			is_dropped(pp_string(reading->profile, reading->profile->drop_frames),
+				   location->frames[0].function);
 		locations[site->location_count++] = location;
 	}
 	site->locations = locations;
@@ -354,7 +364,8 @@ static int read_profile(struct lp_report *report, const pp_profile *profile)
 	return r;
 }
 
-int lp_report_load_profile(struct lp_report *report, const void *data, size_t size, const char **reason)
+int lp_report_load_profile(struct lp_report *report, const void *data, size_t size,
+			   const char **reason)
 {
 	pp_profile *profile;
 	int r = pp_unpack(data, size, PROFILE_MAX, &profile, reason);

@@ -51,7 +51,8 @@ const struct lp_location *lp_report_find(const struct lp_report *report, uint64_
 }
 
 struct lp_location *lp_report_location(struct lp_report *report, uint64_t address,
-				       void (*make)(void *context, struct lp_location *location), void *context)
+				       void (*make)(void *context, struct lp_location *location),
+				       void *context)
 {
 	struct lp_place *place;
 

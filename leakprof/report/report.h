@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A report: what one collection found, filled from a raw stream or from a profile, and written in every form there is.
+ * A report: what one collection found, filled from a raw stream or from a profile, and written in
+ * every form there is.
  *
  *     raw stream -> unwind, symbolize, group ---+
- *                                               +--> struct lp_report --> profile, text, Go's texts, info
- *     profile -> samples and comments ----------+
+ *                                               +--> struct lp_report --> profile, text, Go's
+ * texts, info profile -> samples and comments ----------+
  *
- * Both give the same report, but for what a profile does not hold: single goroutines and what function an address is
- * how far into. Nothing here prints to stderr or exits.
+ * Both give the same report, but for what a profile does not hold: single goroutines and what
+ * function an address is how far into. Nothing here prints to stderr or exits.
  */
 #ifndef LP_REPORT_REPORT_H
 #define LP_REPORT_REPORT_H
@@ -24,10 +25,10 @@ struct lp_place;
 struct lp_frame {
 	const char *function; /* "?" when unknown */
 	const char *system_name;
-	const char *file;     /* "" when unknown */
+	const char *file; /* "" when unknown */
 	int64_t line;
 	int64_t start_line;
-	int64_t offset;       /* of the address into the function; -1: unknown */
+	int64_t offset; /* of the address into the function; -1: unknown */
 	bool inlined;
 };
 
@@ -35,7 +36,7 @@ struct lp_frame {
 struct lp_location {
 	uint64_t address;
 	uint32_t mapping; /* index, or LP_NONE */
-	bool runtime;     /* in a coroutine library */
+	bool runtime;	  /* in a coroutine library */
 	const struct lp_frame *frames;
 	size_t frame_count;
 };
@@ -47,7 +48,7 @@ struct lp_site {
 	const struct lp_location *const *locations; /* innermost first */
 	size_t location_count;
 	struct lp_frame creator; /* FUNCTION NULL: unknown */
-	uint64_t oldest_ns;      /* how long the oldest has waited; 0: unknown */
+	uint64_t oldest_ns;	 /* how long the oldest has waited; 0: unknown */
 	uint64_t stack_bytes;
 	uint64_t heap_bytes;
 };
@@ -56,7 +57,7 @@ struct lp_report_goroutine {
 	uint64_t id;
 	uint64_t creator;
 	uint64_t waited_ns; /* 0: unknown */
-	uint32_t site;      /* of a leaked one, else LP_NONE */
+	uint32_t site;	    /* of a leaked one, else LP_NONE */
 };
 
 struct lp_report_mapping {
@@ -91,7 +92,7 @@ struct lp_report {
 	uint64_t start_ns;
 	uint64_t figures[LP_FIG_FAILURES + 1];
 	uint64_t states[LP_STATE_SLEEP + 1]; /* goroutines by state */
-	struct lp_site *sites; /* biggest first */
+	struct lp_site *sites;		     /* biggest first */
 	size_t site_count;
 	struct lp_report_goroutine *goroutines; /* leaked ones by id; none from a profile */
 	size_t goroutine_count;
@@ -103,13 +104,14 @@ struct lp_report {
 	struct lp_report_note *notes;
 	size_t note_count;
 	struct lp_place *places; /* locations by address */
-	void **kept;             /* memory that goes with the report */
+	void **kept;		 /* memory that goes with the report */
 	size_t kept_count;
 };
 
 /*
- * Reads DATA, a raw snapshot or a profile. DEBUG_PATH: one more folder of debug files, or NULL. Returns 0; -EBADMSG with
- * a one-line constant reason at *REASON; -ENOMEM. *REPORT is to be freed by lp_report_free.
+ * Reads DATA, a raw snapshot or a profile. DEBUG_PATH: one more folder of debug files, or NULL.
+ * Returns 0; -EBADMSG with a one-line constant reason at *REASON; -ENOMEM. *REPORT is to be freed
+ * by lp_report_free.
  */
 int lp_report_load(struct lp_report **report, const void *data, size_t size, const char *debug_path,
 		   const char **reason);
@@ -130,7 +132,8 @@ int lp_report_text(const struct lp_report *report, FILE *file, bool colour);
 /* One line: counts, or why nothing was measured. */
 int lp_report_summary(const struct lp_report *report, FILE *file);
 
-/* Go's text forms, LEVEL 1 or 2. -ENOTSUP: level 2 of a profile, which does not hold single goroutines. */
+/* Go's text forms, LEVEL 1 or 2. -ENOTSUP: level 2 of a profile, which does not hold single
+ * goroutines. */
 int lp_report_debug(const struct lp_report *report, FILE *file, int level);
 
 int lp_report_info(const struct lp_report *report, FILE *file);
@@ -143,26 +146,30 @@ void *lp_report_alloc(struct lp_report *report, size_t size);
 /* A copy of TEXT, freed with REPORT; "" when there is no memory. */
 const char *lp_report_keep(struct lp_report *report, const char *text);
 
-/* The location of ADDRESS, made by MAKE (which fills it) when it is not there yet. NULL: no memory. */
+/* The location of ADDRESS, made by MAKE (which fills it) when it is not there yet. NULL: no memory.
+ */
 struct lp_location *lp_report_location(struct lp_report *report, uint64_t address,
-				       void (*make)(void *context, struct lp_location *location), void *context);
+				       void (*make)(void *context, struct lp_location *location),
+				       void *context);
 
 /* The location of ADDRESS, or NULL. */
 const struct lp_location *lp_report_find(const struct lp_report *report, uint64_t address);
 
-/* The frame that a person wants to see of SITE: the innermost outside the coroutine library; NULL: none. */
+/* The frame that a person wants to see of SITE: the innermost outside the coroutine library; NULL:
+ * none. */
 const struct lp_frame *lp_site_frame(const struct lp_site *site);
 
-int lp_report_load_raw(struct lp_report *report, const void *data, size_t size, const char *debug_path,
-		       const char **reason);
-int lp_report_load_profile(struct lp_report *report, const void *data, size_t size, const char **reason);
+int lp_report_load_raw(struct lp_report *report, const void *data, size_t size,
+		       const char *debug_path, const char **reason);
+int lp_report_load_profile(struct lp_report *report, const void *data, size_t size,
+			   const char **reason);
 
 /* profile.c: debug=1 is a form of the profile. */
 int lp_report_write_debug1(const struct lp_report *report, FILE *file);
 
 /* comments.c: what pprof has no field for. ADD is called with each line. */
-void lp_report_write_comments(const struct lp_report *report, void (*add)(void *context, const char *line),
-			      void *context);
+void lp_report_write_comments(const struct lp_report *report,
+			      void (*add)(void *context, const char *line), void *context);
 void lp_report_read_comment(struct lp_report *report, const char *line);
 
 #endif

@@ -73,8 +73,8 @@ int lp_report_summary(const struct lp_report *report, FILE *file)
 		fprintf(file,
 			"%" PRIu64 " leaked goroutine%s at %zu site%s (%" PRIu64 " live, %" PRIu64
 			" ever created)\n",
-			leaked, plural(leaked), report->site_count, plural(report->site_count), live,
-			total_of(report, LP_FIG_CREATED));
+			leaked, plural(leaked), report->site_count, plural(report->site_count),
+			live, total_of(report, LP_FIG_CREATED));
 	else
 		fprintf(file,
 			"no leaks (%" PRIu64 " goroutine%s live, %" PRIu64 " ever created, %" PRIu64
@@ -116,7 +116,8 @@ static void write_site(const struct lp_site *site, FILE *file, bool colour)
 	fputs(")\n", file);
 	for (i = 0; i < site->location_count; i++)
 		for (j = 0; j < site->locations[i]->frame_count; j++)
-			write_frame(file, &site->locations[i]->frames[j], site->locations[i]->address);
+			write_frame(file, &site->locations[i]->frames[j],
+				    site->locations[i]->address);
 	if (site->creator.function)
 		fprintf(file, "  created by %s  %s:%" PRId64 "\n", site->creator.function,
 			*site->creator.file ? site->creator.file : "?", site->creator.line);
@@ -130,8 +131,8 @@ static void write_notes(const struct lp_report *report, FILE *file)
 	for (i = 0; i < report->note_count; i++) {
 		unsigned severity = report->notes[i].severity;
 
-		fprintf(file, "%s%s: %s\n", i ? "" : "\n",
-			words[severity < 4 ? severity : 1], report->notes[i].text);
+		fprintf(file, "%s%s: %s\n", i ? "" : "\n", words[severity < 4 ? severity : 1],
+			report->notes[i].text);
 	}
 }
 
@@ -141,7 +142,8 @@ static void write_time(FILE *file, uint64_t nanoseconds)
 	struct tm local;
 	char text[64];
 
-	if (localtime_r(&seconds, &local) && strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local))
+	if (localtime_r(&seconds, &local) &&
+	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local))
 		fputs(text, file);
 }
 
@@ -149,13 +151,14 @@ int lp_report_text(const struct lp_report *report, FILE *file, bool colour)
 {
 	size_t i;
 
-	fprintf(file, "%s (PID %" PRIu32 "), %s, ", *report->program ? report->program : "?", report->pid,
-		lp_trigger_name(report->trigger));
+	fprintf(file, "%s (PID %" PRIu32 "), %s, ", *report->program ? report->program : "?",
+		report->pid, lp_trigger_name(report->trigger));
 	write_time(file, report->time_ns);
 	fputc('\n', file);
 	for (i = 0; i < report->runtime_count; i++)
-		fprintf(file, "%s: %" PRIu64 " created, %" PRIu64 " finished\n", report->runtimes[i].name,
-			report->runtimes[i].created, report->runtimes[i].finished);
+		fprintf(file, "%s: %" PRIu64 " created, %" PRIu64 " finished\n",
+			report->runtimes[i].name, report->runtimes[i].created,
+			report->runtimes[i].finished);
 	lp_report_summary(report, file);
 	for (i = 0; i < report->site_count; i++)
 		write_site(&report->sites[i], file, colour);
@@ -165,7 +168,8 @@ int lp_report_text(const struct lp_report *report, FILE *file, bool colour)
 
 /* --- Go's forms --- */
 
-static int write_goroutine(const struct lp_report *report, const struct lp_report_goroutine *goroutine, FILE *file)
+static int write_goroutine(const struct lp_report *report,
+			   const struct lp_report_goroutine *goroutine, FILE *file)
 {
 	const struct lp_site *site = &report->sites[goroutine->site];
 	struct pp_goroutine text = {.id = goroutine->id,
@@ -196,10 +200,9 @@ static int write_goroutine(const struct lp_report *report, const struct lp_repor
 	}
 	text.frames = frames;
 	if (site->creator.function)
-		text.created_by = (struct pp_frame){site->creator.function, site->creator.file,
-						    site->creator.line,
-						    site->creator.offset < 0 ? -1 : site->creator.offset + 1,
-						    false};
+		text.created_by = (struct pp_frame){
+			site->creator.function, site->creator.file, site->creator.line,
+			site->creator.offset < 0 ? -1 : site->creator.offset + 1, false};
 	r = pp_write_debug2(file, &text);
 	free(frames);
 	return r;
@@ -245,8 +248,8 @@ int lp_report_info(const struct lp_report *report, FILE *file)
 {
 	size_t i;
 
-	fprintf(file, "Program   %s (PID %" PRIu32 ")\nCommand   %s\n", report->program, report->pid,
-		report->cmdline);
+	fprintf(file, "Program   %s (PID %" PRIu32 ")\nCommand   %s\n", report->program,
+		report->pid, report->cmdline);
 	fprintf(file, "Snapshot  number %" PRIu32 ", %s, by leakprof %s, ", report->serial,
 		lp_trigger_name(report->trigger), report->version);
 	write_time(file, report->time_ns);
@@ -259,18 +262,20 @@ int lp_report_info(const struct lp_report *report, FILE *file)
 	fputs("\nRuntimes\n", file);
 	for (i = 0; i < report->runtime_count; i++)
 		fprintf(file, "  %-15s %" PRIu64 " created, %" PRIu64 " finished  %s\n",
-			report->runtimes[i].name, report->runtimes[i].created, report->runtimes[i].finished,
-			report->runtimes[i].path);
+			report->runtimes[i].name, report->runtimes[i].created,
+			report->runtimes[i].finished, report->runtimes[i].path);
 	if (!report->runtime_count)
 		fputs("  none\n", file);
 	fputs("\nGoroutines by state\n", file);
 	for (i = LP_STATE_RUNNING; i <= LP_STATE_SLEEP; i++)
-		fprintf(file, "  %-15s %" PRIu64 "\n", lp_state_name((uint32_t)i), report->states[i]);
+		fprintf(file, "  %-15s %" PRIu64 "\n", lp_state_name((uint32_t)i),
+			report->states[i]);
 	write_figures(report, file);
 	fputs("\nMappings\n", file);
 	for (i = 0; i < report->mapping_count; i++)
-		fprintf(file, "  %012" PRIx64 "-%012" PRIx64 " %-40s %s\n", report->mappings[i].start,
-			report->mappings[i].end, report->mappings[i].build_id, report->mappings[i].path);
+		fprintf(file, "  %012" PRIx64 "-%012" PRIx64 " %-40s %s\n",
+			report->mappings[i].start, report->mappings[i].end,
+			report->mappings[i].build_id, report->mappings[i].path);
 	write_notes(report, file);
 	return result(file);
 }

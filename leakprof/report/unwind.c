@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See unwind.h. The first frame's address is that of its call instruction, not of the one behind, so that a call
- * which never returns is still found in its own function.
+ * See unwind.h. The first frame's address is that of its call instruction, not of the one behind,
+ * so that a call which never returns is still found in its own function.
  */
 #include <libunwind.h>
 #include <stdlib.h>
@@ -10,8 +10,9 @@
 #include "report/unwind.h"
 
 /* Not in libunwind's public header; perf declares it likewise. */
-extern int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t space, unw_word_t ip, unw_dyn_info_t *di,
-					      unw_proc_info_t *info, int need_unwind_info, void *argument);
+extern int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t space, unw_word_t ip,
+					      unw_dyn_info_t *di, unw_proc_info_t *info,
+					      int need_unwind_info, void *argument);
 
 struct lp_unwinder {
 	struct lp_object *const *objects;
@@ -51,7 +52,8 @@ struct frame_header {
 	uint32_t count;
 };
 
-static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *info, int need, void *argument)
+static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *info, int need,
+			  void *argument)
 {
 	struct lp_unwinder *unwinder = argument;
 	const struct lp_object *object = lp_object_of(unwinder->objects, unwinder->count, ip);
@@ -89,7 +91,8 @@ static int get_list_address(unw_addr_space_t space, unw_word_t *address, void *a
 	return -UNW_ENOINFO;
 }
 
-static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *value, int write, void *argument)
+static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *value, int write,
+		      void *argument)
 {
 	const struct lp_unwinder *unwinder = argument;
 	const struct lp_raw_stack *stack = unwinder->stack;
@@ -113,7 +116,8 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
 	return 0;
 }
 
-static int access_reg(unw_addr_space_t space, unw_regnum_t number, unw_word_t *value, int write, void *argument)
+static int access_reg(unw_addr_space_t space, unw_regnum_t number, unw_word_t *value, int write,
+		      void *argument)
 {
 	const struct lp_raw_stack *stack = ((struct lp_unwinder *)argument)->stack;
 
@@ -150,7 +154,8 @@ static int access_reg(unw_addr_space_t space, unw_regnum_t number, unw_word_t *v
 	return 0;
 }
 
-static int access_fpreg(unw_addr_space_t space, unw_regnum_t number, unw_fpreg_t *value, int write, void *argument)
+static int access_fpreg(unw_addr_space_t space, unw_regnum_t number, unw_fpreg_t *value, int write,
+			void *argument)
 {
 	(void)space;
 	(void)number;
@@ -168,8 +173,8 @@ static int resume(unw_addr_space_t space, unw_cursor_t *cursor, void *argument)
 	return -UNW_EINVAL;
 }
 
-static int get_proc_name(unw_addr_space_t space, unw_word_t address, char *name, size_t size, unw_word_t *offset,
-			 void *argument)
+static int get_proc_name(unw_addr_space_t space, unw_word_t address, char *name, size_t size,
+			 unw_word_t *offset, void *argument)
 {
 	(void)space;
 	(void)address;
@@ -216,8 +221,8 @@ void lp_unwinder_free(struct lp_unwinder *unwinder)
 	free(unwinder);
 }
 
-size_t lp_unwind(struct lp_unwinder *unwinder, const struct lp_stream *stream, const struct lp_raw_stack *stack,
-		 uint64_t *addresses)
+size_t lp_unwind(struct lp_unwinder *unwinder, const struct lp_stream *stream,
+		 const struct lp_raw_stack *stack, uint64_t *addresses)
 {
 	unw_word_t last = 0;
 	unw_cursor_t cursor;
@@ -232,8 +237,9 @@ size_t lp_unwind(struct lp_unwinder *unwinder, const struct lp_stream *stream, c
 		unw_word_t ip;
 		unw_word_t sp;
 
-		if (unw_get_reg(&cursor, UNW_REG_IP, &ip) || unw_get_reg(&cursor, UNW_REG_SP, &sp) ||
-		    !ip || sp <= last || !lp_object_of(unwinder->objects, unwinder->count, ip - 1))
+		if (unw_get_reg(&cursor, UNW_REG_IP, &ip) ||
+		    unw_get_reg(&cursor, UNW_REG_SP, &sp) || !ip || sp <= last ||
+		    !lp_object_of(unwinder->objects, unwinder->count, ip - 1))
 			break;
 		last = sp;
 		addresses[n++] = ip - 1;

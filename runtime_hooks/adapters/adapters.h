@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The adapters: one file per coroutine library. See core/runtime.h for their contract; adding one is adding a
- * file and a row in table.c.
+ * The adapters: one file per coroutine library. See core/runtime.h for their contract; adding one
+ * is adding a file and a row in table.c.
  */
 #ifndef LP_HOOKS_ADAPTERS_H
 #define LP_HOOKS_ADAPTERS_H

@@ -2,13 +2,14 @@
 /*
  * GNU Pth 2.0.7 (libpth.so.20). Facts measured in docs/runtimes.md.
  *
- * All blocking ends in pth_wait(event ring), and all public calls reach each other through the PLT, so the wrappers
- * here nest: the outermost names the wait, and its frame is where the program's own frames begin. What
- * is waited for is read from the ring at the time of the snapshot; so is whether it has come, as Pth wakes lazily:
- * a thread whose event has occurred stays in the waiting queue until the scheduler looks.
+ * All blocking ends in pth_wait(event ring), and all public calls reach each other through the PLT,
+ * so the wrappers here nest: the outermost names the wait, and its frame is where the program's own
+ * frames begin. What is waited for is read from the ring at the time of the snapshot; so is whether
+ * it has come, as Pth wakes lazily: a thread whose event has occurred stays in the waiting queue
+ * until the scheduler looks.
  *
- * Threads end in pth_exit, after which the control block is freed or kept for a joiner: a record is believed only
- * while its thread is in one of the scheduler's queues.
+ * Threads end in pth_exit, after which the control block is freed or kept for a joiner: a record is
+ * believed only while its thread is in one of the scheduler's queues.
  */
 #include <errno.h>
 #include <string.h>
@@ -91,9 +92,10 @@ struct pth {
 	struct timeval last_ran;
 	struct timeval ran;
 	struct pth_event *events; /* 120 */
-	char signals[136];        /* sigpending, sigpendcnt */
-	char context[1112];       /* 264: what swapcontext saves, and a copy of the signal mask at its end */
-	char *stack;              /* 1376 */
+	char signals[136];	  /* sigpending, sigpendcnt */
+	char context[1112]; /* 264: what swapcontext saves, and a copy of the signal mask at its end
+			     */
+	char *stack;	    /* 1376 */
 	unsigned stack_size;
 	long *guard;
 	int stack_loan;
@@ -264,7 +266,8 @@ LP_EXPORT struct pth *pth_spawn(void *attributes, void *(*start)(void *), void *
 	thread = real.spawn(attributes, start, argument);
 	if (!thread)
 		return NULL;
-	/* This build leaves the scheduler's copy of the signal mask uninitialised: it may block any signal. */
+	/* This build leaves the scheduler's copy of the signal mask uninitialised: it may block any
+	 * signal. */
 	memset(thread->context + sizeof(thread->context) - 136, 0, 128);
 	old = lp_goroutine_find(&lp_pth, thread);
 	if (old)
@@ -273,7 +276,7 @@ LP_EXPORT struct pth *pth_spawn(void *attributes, void *(*start)(void *), void *
 	values.stack_low = thread->stack;
 	values.stack_high = thread->stack + thread->stack_size;
 	values.creator = creator ? creator->id : 0;
-	if (start == (void *(*)(void *))-1) {
+	if (start == (void *(*)(void *)) - 1) {
 		values.flags = LP_T_MAIN;
 		values.entry = NULL;
 		values.created_pc = NULL;
@@ -301,8 +304,8 @@ LP_EXPORT __attribute__((noreturn)) void pth_exit(void *value)
 }
 
 /*
- * Every wrapper of a blocking call: publishes the wait around the real call, unless another one has. EXPRESSION is
- * the call.
+ * Every wrapper of a blocking call: publishes the wait around the real call, unless another one
+ * has. EXPRESSION is the call.
  */
 #define BLOCKING(kind, expression)                                                                 \
 	do {                                                                                       \
@@ -353,7 +356,8 @@ LP_EXPORT int pth_rwlock_release(void *lock)
 	BLOCKING(KIND_MUTEX, real.rwlock_release(lock));
 }
 
-LP_EXPORT int pth_cond_await(struct pth_cond *cond, struct pth_mutex *mutex, struct pth_event *extra)
+LP_EXPORT int pth_cond_await(struct pth_cond *cond, struct pth_mutex *mutex,
+			     struct pth_event *extra)
 {
 	BLOCKING(KIND_COND, real.cond_await(cond, mutex, extra));
 }
@@ -396,8 +400,8 @@ LP_EXPORT int pth_key_create(int *key, void (*destructor)(void *))
 	return r;
 }
 
-LP_EXPORT int pth_atfork_push(void (*prepare)(void *), void (*parent)(void *), void (*child)(void *),
-			      void *argument)
+LP_EXPORT int pth_atfork_push(void (*prepare)(void *), void (*parent)(void *),
+			      void (*child)(void *), void *argument)
 {
 	if (!resolve())
 		return 0;
@@ -562,14 +566,16 @@ static const char *label_of(const struct ring *ring)
 	return "IO wait";
 }
 
-static void add_owner(struct lp_collection *collection, struct lp_node *node, const struct pth *owner)
+static void add_owner(struct lp_collection *collection, struct lp_node *node,
+		      const struct pth *owner)
 {
 	struct lp_node *found = owner ? lp_verdict_find(&collection->verdicts, owner) : NULL;
 
 	lp_node_owner(&collection->verdicts, node, found);
 }
 
-static void add_objects(struct lp_collection *collection, struct lp_node *node, struct pth_event *first)
+static void add_objects(struct lp_collection *collection, struct lp_node *node,
+			struct pth_event *first)
 {
 	struct pth_event *event = first;
 
@@ -584,7 +590,8 @@ static void judge(struct lp_collection *collection, struct lp_node *node, const 
 		  struct pth_event *first)
 {
 	node->state = LP_STATE_WAITING;
-	node->label = node->wait && node->wait->kind->label[0] ? node->wait->kind->label : label_of(ring);
+	node->label =
+		node->wait && node->wait->kind->label[0] ? node->wait->kind->label : label_of(ring);
 	node->rule = LP_RULE_LIVE;
 	if (ring->ready) {
 		node->state = LP_STATE_RUNNABLE;
@@ -606,7 +613,8 @@ static void judge(struct lp_collection *collection, struct lp_node *node, const 
 	}
 }
 
-static void inspect_thread(struct lp_collection *collection, struct lp_node *node, struct pth *thread)
+static void inspect_thread(struct lp_collection *collection, struct lp_node *node,
+			   struct pth *thread)
 {
 	const struct queued *entry = find_queued(thread);
 	struct ring ring;
@@ -629,7 +637,8 @@ static void inspect_thread(struct lp_collection *collection, struct lp_node *nod
 	}
 }
 
-/* What belongs to a thread beside its stack is reached through a control block that itself is not followed. */
+/* What belongs to a thread beside its stack is reached through a control block that itself is not
+ * followed. */
 static void lay_open(struct lp_collection *collection, struct lp_node *node, struct pth *thread)
 {
 	lp_mark_opaque(collection->mark, (uintptr_t)thread);
@@ -673,7 +682,8 @@ static void forget_words(struct pth_event *event, bool waited_for)
 		event->args.words[i] = 0;
 }
 
-/* The library's static events keep what they were last used for: a thread that no longer waits holds nothing. */
+/* The library's static events keep what they were last used for: a thread that no longer waits
+ * holds nothing. */
 static void forget_old_events(struct pth *thread)
 {
 	size_t i;
@@ -774,8 +784,7 @@ static void set_handle_wakes(struct lp_collection *collection)
 		struct lp_node *node = lp_vec_at(nodes, struct lp_node, i);
 
 		if (node->goroutine->runtime == &lp_pth)
-			node->handle_wakes =
-				cancelled || (resumed && node->rule == LP_RULE_NEVER);
+			node->handle_wakes = cancelled || (resumed && node->rule == LP_RULE_NEVER);
 	}
 }
 

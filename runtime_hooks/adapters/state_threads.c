@@ -2,13 +2,14 @@
 /*
  * State Threads 1.9 (libst.so.1). Facts measured in docs/runtimes.md.
  *
- * Four calls block: st_mutex_lock, st_cond_timedwait, st_usleep, st_poll; the others reach them through the PLT, so
- * the wrappers nest and the outermost names the wait. The library wakes eagerly: a thread's state in its
- * control block is the truth at any time.
+ * Four calls block: st_mutex_lock, st_cond_timedwait, st_usleep, st_poll; the others reach them
+ * through the PLT, so the wrappers nest and the outermost names the wait. The library wakes
+ * eagerly: a thread's state in its control block is the truth at any time.
  *
- * The control block lies at the top of the thread's own stack, above it 16 slots of thread data. Objects and
- * waiters point at each other through it; those links are cut in the snapshot's copy. Stacks are never unmapped
- * and used again, so a control block's address comes back with another thread.
+ * The control block lies at the top of the thread's own stack, above it 16 slots of thread data.
+ * Objects and waiters point at each other through it; those links are cut in the snapshot's copy.
+ * Stacks are never unmapped and used again, so a control block's address comes back with another
+ * thread.
  */
 #include <errno.h>
 #include <poll.h>
@@ -166,7 +167,8 @@ LP_EXPORT int st_init(void)
 	return r;
 }
 
-LP_EXPORT struct st *st_thread_create(void *(*start)(void *), void *argument, int joinable, int stack_size)
+LP_EXPORT struct st *st_thread_create(void *(*start)(void *), void *argument, int joinable,
+				      int stack_size)
 {
 	struct lp_goroutine values = {.entry = (void *)start,
 				      .created_pc = __builtin_return_address(0)};
@@ -202,7 +204,8 @@ LP_EXPORT __attribute__((noreturn)) void st_thread_exit(void *result)
 		__builtin_trap();
 	goroutine = find_self();
 	if (goroutine) {
-		/* Destructors of thread data are to run: a wait in one of them is an outermost one. */
+		/* Destructors of thread data are to run: a wait in one of them is an outermost one.
+		 */
 		lp_wait_end(goroutine);
 		lp_goroutine_ending(goroutine);
 	}
@@ -217,8 +220,8 @@ LP_EXPORT void st_thread_interrupt(struct st *thread)
 }
 
 /*
- * Every wrapper of a blocking call: publishes the wait around the real call, unless another one has. EXPRESSION is
- * the call.
+ * Every wrapper of a blocking call: publishes the wait around the real call, unless another one
+ * has. EXPRESSION is the call.
  */
 #define BLOCKING(kind, object, expression)                                                         \
 	do {                                                                                       \
@@ -286,8 +289,8 @@ static uintptr_t address(void)
 }
 
 /*
- * Whether the thread of NODE has ended. A detached one leaves its control block in the state "running" on a free
- * stack; a joinable one is a zombie, then runnable for its own clean-up.
+ * Whether the thread of NODE has ended. A detached one leaves its control block in the state
+ * "running" on a free stack; a joinable one is a zombie, then runnable for its own clean-up.
  */
 static bool has_ended(const struct lp_node *node)
 {
@@ -314,7 +317,8 @@ static void locate(struct lp_collection *collection, struct lp_node *node)
 	node->scan_low = node->scan_high;
 }
 
-static void wait_for_owner(struct lp_collection *collection, struct lp_node *node, const struct st *owner)
+static void wait_for_owner(struct lp_collection *collection, struct lp_node *node,
+			   const struct st *owner)
 {
 	struct lp_node *found = lp_verdict_find(&collection->verdicts, owner);
 
@@ -323,7 +327,8 @@ static void wait_for_owner(struct lp_collection *collection, struct lp_node *nod
 		lp_node_owner(&collection->verdicts, node, found);
 }
 
-static void judge_join(struct lp_collection *collection, struct lp_node *node, const struct st *joined)
+static void judge_join(struct lp_collection *collection, struct lp_node *node,
+		       const struct st *joined)
 {
 	struct lp_node *found = lp_verdict_find(&collection->verdicts, joined);
 
@@ -356,7 +361,8 @@ static void judge(struct lp_collection *collection, struct lp_node *node, const 
 	}
 }
 
-static void inspect_thread(struct lp_collection *collection, struct lp_node *node, struct st *thread)
+static void inspect_thread(struct lp_collection *collection, struct lp_node *node,
+			   struct st *thread)
 {
 	node->rule = LP_RULE_LIVE;
 	node->label = "";

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ping-pong of two goroutines over conditions: what one wait costs. switch RUNTIME COUNT prints nanoseconds a wait.
+ * Ping-pong of two goroutines over conditions: what one wait costs. switch RUNTIME COUNT prints
+ * nanoseconds a wait.
  */
 #include <pth.h>
 #include <st.h>

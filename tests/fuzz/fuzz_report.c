@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Damaged snapshots and profiles: fuzz_report COUNT FILE... reads each FILE COUNT times with seeded damage (flipped bits,
- * cuts, copied pieces), as a report would be read and printed. Built with ASan and UBSan; a fault is the failure. Checksums
- * are mended in half of the cases, as damage behind them is where the bugs are.
+ * Damaged snapshots and profiles: fuzz_report COUNT FILE... reads each FILE COUNT times with seeded
+ * damage (flipped bits, cuts, copied pieces), as a report would be read and printed. Built with
+ * ASan and UBSan; a fault is the failure. Checksums are mended in half of the cases, as damage
+ * behind them is where the bugs are.
  */
 #include <stdint.h>
 #include <stdio.h>

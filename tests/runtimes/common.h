@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the test programs share: a table of cases, and what keeps stale words out of what is scanned. A program is run as
- * PROGRAM CASE; the expected leaks of each case are in cases.py.
+ * What the test programs share: a table of cases, and what keeps stale words out of what is
+ * scanned. A program is run as PROGRAM CASE; the expected leaks of each case are in cases.py.
  */
 #ifndef TESTS_RUNTIMES_COMMON_H
 #define TESTS_RUNTIMES_COMMON_H
@@ -32,8 +32,8 @@ static inline void *hide(void *value)
 	return value;
 }
 
-static __attribute__((unused)) const struct test_case *find_case(const struct test_case *cases, size_t count,
-								 int argc, char **argv)
+static __attribute__((unused)) const struct test_case *
+find_case(const struct test_case *cases, size_t count, int argc, char **argv)
 {
 	size_t i;
 

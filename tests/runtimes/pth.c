@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GNU Pth: one case for each way to wait, leaked and live, and for each place that can keep a goroutine alive. Each case
- * runs in a goroutine that ends before the program exits, so that nothing of it is left on a live stack.
+ * GNU Pth: one case for each way to wait, leaked and live, and for each place that can keep a
+ * goroutine alive. Each case runs in a goroutine that ends before the program exits, so that
+ * nothing of it is left on a live stack.
  */
 #include <pth.h>
 #include <pthread.h>
@@ -346,7 +347,8 @@ static void live_pipe(void)
 	int ends[2];
 	struct sync *sync = new_sync();
 
-	if (pipe(ends) || write(ends[1], "x", 1) != 1 || write(ends[1], &sync, sizeof(sync)) != sizeof(sync))
+	if (pipe(ends) || write(ends[1], "x", 1) != 1 ||
+	    write(ends[1], &sync, sizeof(sync)) != sizeof(sync))
 		abort();
 	spawn(wait_cond, sync);
 }
@@ -386,7 +388,8 @@ static void live_pool(void)
 
 static void live_shared(void)
 {
-	void **shared = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void **shared =
+		mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	shared[1000] = new_sync();
 	spawn(wait_cond, shared[1000]);
@@ -435,7 +438,8 @@ struct link {
 	struct sync *next;
 };
 
-/* Each is woken by the one before, which it alone can reach: all are live as long as the last one is. */
+/* Each is woken by the one before, which it alone can reach: all are live as long as the last one
+ * is. */
 static void *chain_link(void *argument)
 {
 	struct sync *own = ((struct link *)argument)->own;
@@ -576,7 +580,8 @@ static void *run_case(void *argument)
 
 int main(int argc, char **argv)
 {
-	const struct test_case *test = find_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
+	const struct test_case *test =
+		find_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 	int i;
 
 	/* stdio's buffer, allocated later, would hold what freed blocks left in its memory. */

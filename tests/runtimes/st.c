@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * State Threads: one case for each way to wait, leaked and live, and for what its adapter must answer. As pth.c: each case
- * runs in a goroutine that ends before the program exits.
+ * State Threads: one case for each way to wait, leaked and live, and for what its adapter must
+ * answer. As pth.c: each case runs in a goroutine that ends before the program exits.
  */
 #include <st.h>
 #include <unistd.h>
@@ -89,7 +89,8 @@ static void *hold_and_end(void *argument)
 static void leak_mutex_of_ended(void)
 {
 	keeper = st_mutex_new();
-	/* Both exist before the first runs: otherwise the second gets its stack, and so its identity as owner. */
+	/* Both exist before the first runs: otherwise the second gets its stack, and so its
+	 * identity as owner. */
 	spawn(hold_and_end, keeper);
 	spawn(wait_mutex, keeper);
 }
@@ -230,7 +231,8 @@ static void live_key(void)
 	spawn(keep_in_key, cond);
 }
 
-/* Each is woken by the one before, which it alone can reach: all are live as long as the last one is. */
+/* Each is woken by the one before, which it alone can reach: all are live as long as the last one
+ * is. */
 #define CHAIN 20000
 
 struct link {
@@ -304,7 +306,8 @@ static void *run_case(void *argument)
 
 int main(int argc, char **argv)
 {
-	const struct test_case *test = find_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
+	const struct test_case *test =
+		find_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 	int i;
 
 	/* stdio's buffer, allocated later, would hold what freed blocks left in its memory. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * State Threads in one OS thread, eight plain ones beside it that allocate, sleep and wait in every way that a signal could
- * interrupt. Runs for argv[1] seconds; prints what it saw: no call may fail with EINTR, no sleep be short, no child
- * be seen but its own.
+ * State Threads in one OS thread, eight plain ones beside it that allocate, sleep and wait in every
+ * way that a signal could interrupt. Runs for argv[1] seconds; prints what it saw: no call may fail
+ * with EINTR, no sleep be short, no child be seen but its own.
  */
 #include <errno.h>
 #include <poll.h>
@@ -146,8 +146,9 @@ static int reap(int flags)
 
 int main(int argc, char **argv)
 {
-	void *(*const threads[])(void *) = {allocate,		allocate,	wait_epoll, wait_epoll_forever,
-					    sleep_all_ways, sleep_all_ways, read_pipe,  allocate};
+	void *(*const threads[])(void *) = {allocate,		allocate,	wait_epoll,
+					    wait_epoll_forever, sleep_all_ways, sleep_all_ways,
+					    read_pipe,		allocate};
 	double end = now() + (argc > 1 ? atof(argv[1]) : 1);
 	pthread_t thread;
 	int children = 0;
@@ -175,6 +176,7 @@ int main(int argc, char **argv)
 	stop = 1;
 	st_usleep(100000);
 	seen += reap(0);
-	printf("interrupted=%d short=%d strange_children=%d\n", interrupted, short_sleeps, seen - children);
+	printf("interrupted=%d short=%d strange_children=%d\n", interrupted, short_sleeps,
+	       seen - children);
 	return interrupted || short_sleeps || seen != children;
 }

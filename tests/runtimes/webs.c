@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random webs with verdicts computed independently: webs RUNTIME SEED COUNT builds COUNT webs of goroutines, heap nodes,
- * locks and conditions, with pointers between them, and prints for every goroutine what must be found:
+ * Random webs with verdicts computed independently: webs RUNTIME SEED COUNT builds COUNT webs of
+ * goroutines, heap nodes, locks and conditions, with pointers between them, and prints for every
+ * goroutine what must be found:
  *
  *     EXPECT <entry function> leaked|live
  *
- * A web is a graph. Nodes are heap blocks; each goroutine holds pointers to some nodes on its own stack, each node
- * to others. A goroutine waits for the condition in a node, for a mutex in a node that another one holds, joins another,
- * or sleeps. Globals hold some nodes. The model is a plain fixpoint over that graph, with nothing of leakprof's in it:
+ * A web is a graph. Nodes are heap blocks; each goroutine holds pointers to some nodes on its own
+ * stack, each node to others. A goroutine waits for the condition in a node, for a mutex in a node
+ * that another one holds, joins another, or sleeps. Globals hold some nodes. The model is a plain
+ * fixpoint over that graph, with nothing of leakprof's in it:
  *
  *     sleeping: live                          condition: live if its node is reached
  *     mutex: live if its node is reached      join: live if the joined one is live
  *            and its holder is live
  *     a node is reached from a global, a live goroutine, or a reached node
  *
- * Webs are built by a goroutine that ends, so that only the web itself holds its pointers. As one entry function stands for
- * one goroutine, there are MAX of them.
+ * Webs are built by a goroutine that ends, so that only the web itself holds its pointers. As one
+ * entry function stands for one goroutine, there are MAX of them.
  */
 #include <pth.h>
 #include <st.h>
@@ -42,8 +44,8 @@ struct node {
 struct goroutine {
 	int number; /* of its entry function */
 	enum kind kind;
-	int waits_on;  /* node, or for a join the other goroutine */
-	int locks;     /* node whose mutex it holds, or -1 */
+	int waits_on; /* node, or for a join the other goroutine */
+	int locks;    /* node whose mutex it holds, or -1 */
 	int holds[EDGES];
 	int live;
 	void *thread;
@@ -151,7 +153,8 @@ static __attribute__((noinline)) void wait_as_told(struct order *argument)
 		return (void *)n##L;                                                               \
 	}
 #define ENTRIES(n)                                                                                 \
-	ENTRY(n##0) ENTRY(n##1) ENTRY(n##2) ENTRY(n##3) ENTRY(n##4) ENTRY(n##5) ENTRY(n##6) ENTRY(n##7)
+	ENTRY(n##0)                                                                                \
+	ENTRY(n##1) ENTRY(n##2) ENTRY(n##3) ENTRY(n##4) ENTRY(n##5) ENTRY(n##6) ENTRY(n##7)
 #define NAMES(n)                                                                                   \
 	goroutine_##n##0, goroutine_##n##1, goroutine_##n##2, goroutine_##n##3, goroutine_##n##4,  \
 		goroutine_##n##5, goroutine_##n##6, goroutine_##n##7
@@ -227,7 +230,8 @@ static int can_run(const struct web *web, const struct goroutine *goroutine)
 	case COND:
 		return web->reached[goroutine->waits_on];
 	case MUTEX:
-		return web->reached[goroutine->waits_on] && holder_is_live(web, goroutine->waits_on);
+		return web->reached[goroutine->waits_on] &&
+		       holder_is_live(web, goroutine->waits_on);
 	case JOIN:
 		return web->goroutines[goroutine->waits_on].live;
 	}
@@ -336,7 +340,8 @@ static void *build_all(void *argument)
 		build(web);
 		for (j = 0; j < GOROUTINES; j++)
 			printf("EXPECT goroutine_%d%d %s\n", (i * GOROUTINES + j) / 8 + 1,
-			       (i * GOROUTINES + j) % 8, web->goroutines[j].live ? "live" : "leaked");
+			       (i * GOROUTINES + j) % 8,
+			       web->goroutines[j].live ? "live" : "leaked");
 	}
 	memset(web, 0, sizeof(*web));
 	free(web);

@@ -25,7 +25,8 @@ static int parse(const char *text)
 static void reads_values_with_units(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("interval=1500ms:stack_limit=2M:at_exit=no:signal=40:pointer_mask=0xff"), 0);
+	assert_int_equal(
+		parse("interval=1500ms:stack_limit=2M:at_exit=no:signal=40:pointer_mask=0xff"), 0);
 	assert_int_equal(options.interval_ns, 1500000000);
 	assert_int_equal(options.stack_limit, 2 << 20);
 	assert_false(options.at_exit);
@@ -57,9 +58,12 @@ static void refuses_what_it_does_not_know(void **state)
 		const char *text;
 		int error;
 	} cases[] = {
-		{"colour=red", -ENOENT},	 {"interval=fast", -EINVAL},
-		{"interval=1fortnight", -EINVAL}, {"signal=99999999999", -EINVAL},
-		{"stack_limit=99999999999G", -EINVAL}, {"at_exit=perhaps", -EINVAL},
+		{"colour=red", -ENOENT},
+		{"interval=fast", -EINVAL},
+		{"interval=1fortnight", -EINVAL},
+		{"signal=99999999999", -EINVAL},
+		{"stack_limit=99999999999G", -EINVAL},
+		{"at_exit=perhaps", -EINVAL},
 	};
 	size_t i;
 
@@ -75,7 +79,8 @@ static void expands_patterns(void **state)
 	char path[32];
 
 	(void)state;
-	assert_int_equal(lp_options_expand("%e.%p.%n.%t.%%.%x", 12, 3, "prog", 45, path, sizeof(path)), 0);
+	assert_int_equal(
+		lp_options_expand("%e.%p.%n.%t.%%.%x", 12, 3, "prog", 45, path, sizeof(path)), 0);
 	assert_string_equal(path, "prog.12.3.45.%.%x");
 	assert_int_equal(lp_options_expand("%p", 123456, 1, "", 0, path, 4), -ENAMETOOLONG);
 }

@@ -14,11 +14,12 @@
 
 #include "pp_profile.h"
 
-static uint64_t add_location(struct pp_builder *builder, uint64_t address, const char *function, const char *file,
-			     int64_t line)
+static uint64_t add_location(struct pp_builder *builder, uint64_t address, const char *function,
+			     const char *file, int64_t line)
 {
-	struct pp_line lines = {pp_builder_function(builder, &(struct pp_function){function, function, file, 1}),
-				line};
+	struct pp_line lines = {
+		pp_builder_function(builder, &(struct pp_function){function, function, file, 1}),
+		line};
 
 	return pp_builder_location(builder, 0, address, &lines, 1);
 }
@@ -31,8 +32,8 @@ static struct pp_builder *sample_builder(void)
 	uint64_t deep[2];
 	uint64_t receive;
 
-	deep[0] = add_location(builder, 0x48d9c4, "internal/sync.runtime_SemacquireMutex", "GOROOT/src/runtime/sema.go",
-			       95);
+	deep[0] = add_location(builder, 0x48d9c4, "internal/sync.runtime_SemacquireMutex",
+			       "GOROOT/src/runtime/sema.go", 95);
 	deep[1] = add_location(builder, 0x6bc3ae, "main.leakMutex.func1", "SRC/main.go", 43);
 	receive = add_location(builder, 0x6bc2f8, "main.leakRecv.func1", "SRC/main.go", 27);
 	pp_builder_sample(builder, &receive, 1, 1, labels, 2);
@@ -135,7 +136,8 @@ static void debug1_is_gos(void **state)
 	static const char wanted[] =
 		"goroutineleak profile: total 4\n"
 		"3 @ 0x48d9c5 0x6bc3af\n"
-		"#\t0x48d9c4\tinternal/sync.runtime_SemacquireMutex+0x24\tGOROOT/src/runtime/sema.go:95\n"
+		"#\t0x48d9c4\tinternal/sync.runtime_SemacquireMutex+0x24\tGOROOT/src/runtime/"
+		"sema.go:95\n"
 		"#\t0x6bc3ae\tmain.leakMutex.func1+0xe\t\t\tSRC/main.go:43\n"
 		"\n"
 		"1 @ 0x6bc2f9\n"
@@ -148,7 +150,9 @@ static void debug1_is_gos(void **state)
 	FILE *file = open_memstream(&text, &size);
 
 	(void)state;
-	assert_int_equal(pp_write_debug1(file, pp_builder_finish(builder), "goroutineleak", offset, NULL), 0);
+	assert_int_equal(
+		pp_write_debug1(file, pp_builder_finish(builder), "goroutineleak", offset, NULL),
+		0);
 	fclose(file);
 	assert_string_equal(text, wanted);
 	free(text);
@@ -157,7 +161,8 @@ static void debug1_is_gos(void **state)
 
 static void debug2_is_gos(void **state)
 {
-	static const char wanted[] = "goroutine 30 [chan receive (leaked), 2 minutes] {handler: /search, tenant: acme}:\n"
+	static const char wanted[] = "goroutine 30 [chan receive (leaked), 2 minutes] {handler: "
+				     "/search, tenant: acme}:\n"
 				     "main.leakRecv.func1(...)\n"
 				     "\tSRC/main.go:27 +0x19\n"
 				     "created by main.leakRecv in goroutine 1\n"
@@ -165,8 +170,16 @@ static void debug2_is_gos(void **state)
 				     "\n";
 	const struct pp_label labels[] = {{"handler", "/search"}, {"tenant", "acme"}};
 	const struct pp_frame frame = {"main.leakRecv.func1", "SRC/main.go", 27, 0x19, false};
-	const struct pp_goroutine goroutine = {30,     "chan receive", true, 2, labels, 2,
-					       &frame, 1, {"main.leakRecv", "SRC/main.go", 27, 0x67, false}, 1};
+	const struct pp_goroutine goroutine = {30,
+					       "chan receive",
+					       true,
+					       2,
+					       labels,
+					       2,
+					       &frame,
+					       1,
+					       {"main.leakRecv", "SRC/main.go", 27, 0x67, false},
+					       1};
 	char *text;
 	size_t size;
 	FILE *file = open_memstream(&text, &size);
