@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """End-to-end tests: real programs under the real shim and program. Usage: e2e.py SUITE BUILD_DIR
 
-Prints one line a test and ends with `N passed, N failed`; exits 1 when one failed.
+Prints one line a test and ends with `N passed, N failed, N known to be wrong`; exits 1 when one failed.
 """
 import os
 import re
@@ -21,7 +21,7 @@ SHIM = os.path.join(BUILD, "runtime_hooks", "libleakprof.so")
 TESTS = os.path.join(BUILD, "tests", "runtimes")
 EXAMPLES = os.path.join(BUILD, "examples")
 FOLDER = tempfile.mkdtemp(prefix="leakprof-test-")
-results = {"passed": 0, "failed": 0}
+results = {"passed": 0, "failed": 0, "known": 0}
 
 COND, MUTEX, JOIN = "sync.Cond.Wait", "sync.Mutex.Lock", "join"
 
@@ -38,8 +38,7 @@ EXPECTED = {
                         ("wait_write", "sync.RWMutex.Lock", 1)],
         "leak_join": [("wait_cond", COND, 1), ("wait_join", JOIN, 1)],
         "leak_several": [("wait_several", "select", 1)],
-        "leak_freed": [("wait_cond", COND, 1)],
-        "leak_handle_dropped": [("wait_cond", COND, 1)],
+        "leak_handle_kept": [("wait_cond", COND, 1)],
         "leak_chain": [("chain_link", COND, 2000)],
         "leak_key": [("key_of_leaked", COND, 1), ("wait_cond", COND, 1)],
     },
@@ -50,9 +49,54 @@ EXPECTED = {
         "leak_ab_ba": [("lock_ab", MUTEX, 1), ("lock_ba", MUTEX, 1)],
         "leak_join": [("wait_cond", COND, 1), ("wait_join", JOIN, 1)],
         "leak_suspended": [("wait_forever", "sleep (no deadline)", 1)],
+        "leak_handle_kept": [("wait_forever", "sleep (no deadline)", 1)],
+        "leak_handle_of_waiter_kept": [("wait_cond", COND, 1)],
         "leak_on_reused_stack": [("wait_cond", COND, 1)],
         "leak_chain": [("chain_link", COND, 20000)],
     },
+    "pth_wakes": {
+        "leak_notified": [("wait_cond", COND, 1)],
+        "leak_barrier_complete": [("wait_barrier", "barrier wait", 1)],
+        "leak_unlocked": [("wait_cond_unlocked", COND, 1)],
+        "leak_rwlock_unlocked": [("wait_cond_unlocked", COND, 1)],
+        "leak_message_put": [("receive", "chan receive", 1)],
+        "leak_not_started": [("wait_cond", COND, 1)],
+        "leak_second_of_two": [("wait_cond", COND, 1)],
+        "leak_relocking": [("hold_mutex", COND, 1), ("wait_cond", COND, 1)],
+        "leak_but_timed_mutex": [("hold_mutex", COND, 1)],
+        "leak_but_timed_rwlock": [("hold_write", COND, 1)],
+        "leak_handle_dropped": [("wait_cond", COND, 1)],
+        "leak_suspended": [("sleep_long", "suspended", 1)],
+        "leak_cleanup_of_leaked": [("leak_in_cleanup_scope", COND, 1), ("wait_cond", COND, 1)],
+        "leak_result_joined": [("wait_cond", COND, 1)],
+        "leak_message_in_dropped_port": [("wait_cond", COND, 1)],
+        "leak_event_of_the_past": [("wait_cond", COND, 1)],
+    },
+    "st_wakes": {
+        "leak_signalled": [("wait_cond", COND, 1)],
+        "leak_interrupted": [("wait_forever", "sleep (no deadline)", 1)],
+        "live_interrupted_mutex": [("hold_and_leak", COND, 1)],
+        "leak_interrupted_mutex": [("hold_and_leak", COND, 1), ("wait_mutex", MUTEX, 1)],
+        "leak_not_started": [("wait_cond", COND, 1)],
+        "leak_handle_dropped": [("wait_forever", "sleep (no deadline)", 1)],
+        "leak_owner_of_a_live_lock": [("hold_and_leak", COND, 1)],
+        "leak_owner_of_a_wanted_live_lock": [("hold_and_leak", COND, 1), ("wait_mutex", MUTEX, 1)],
+        "leak_key_of_leaked": [("leak_with_key", COND, 1), ("wait_cond", COND, 1)],
+        "leak_result_joined": [("wait_cond", COND, 1)],
+        "leak_descriptor_closed": [("wait_cond", COND, 1)],
+        "leak_ended_stack": [("wait_cond", COND, 1)],
+    },
+}
+
+# Verdicts that are known to be wrong, and why. One that comes out right is a failure: take its line out.
+KNOWN_WRONG = {
+    "holders_pth.break.live": "memory from sbrk is in no root and no object",
+    "holders_st.break.live": "memory from sbrk is in no root and no object",
+    "holders_pth.datagram.live": "of a datagram socket only the first message is peeked at",
+    "holders_st.datagram.live": "of a datagram socket only the first message is peeked at",
+    "pth_wakes.live_lock_released_by_exit": "Pth releases the locks of who exits: a live owner is enough",
+    "pth_wakes.leak_message_in_dropped_port": "the ring of ports is cut only where a goroutine waits for one",
+    "st_wakes.leak_owner_of_a_live_lock": "the owner in a lock that nobody waits for is taken for a handle",
 }
 
 
@@ -70,16 +114,29 @@ def equal(got, wanted, what):
     check(got == wanted, "%s: got %r, expected %r" % (what, got, wanted))
 
 
+class WrongVerdict(AssertionError):
+    pass
+
+
 def test(function):
     """Runs FUNCTION at once and counts it."""
+    known = KNOWN_WRONG.get(function.__name__)
     try:
         function()
+        check(not known, "this came out right: it is known to be wrong no more")
         results["passed"] += 1
         print("ok   %s" % function.__name__)
     except Exception as error:  # a test that breaks has failed
-        results["failed"] += 1
-        print("FAIL %s: %s" % (function.__name__, error))
+        outcome = "known" if known and isinstance(error, WrongVerdict) else "failed"
+        results[outcome] += 1
+        print("%s %s: %s" % ({"known": "known", "failed": "FAIL"}[outcome], function.__name__, known or error))
     sys.stdout.flush()
+
+
+def leaks_are(profile, wanted):
+    got = sites(profile)
+    if got != sorted(wanted):
+        raise WrongVerdict("leaks: got %r, expected %r" % (got, sorted(wanted)))
 
 
 def sites(path):
@@ -104,9 +161,9 @@ def one_line(result, code):
 class Running:
     """A program that runs until it is told to end."""
 
-    def __init__(self, *command, env=None):
+    def __init__(self, *command, env=None, stdin=None):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        cwd=FOLDER, env=env)
+                                        cwd=FOLDER, env=env, stdin=stdin)
         self.first_line = self.process.stdout.readline()
 
     def __enter__(self):
@@ -137,9 +194,47 @@ def suite_runtime(name):
             result = run(LEAKPROF, "run", "-q", "-o", profile, "--", program, case)
             equal(result.returncode, 0, "exit code (%s)" % result.stderr)
             equal(result.stdout, "READY\n", "output")
-            equal(sites(profile), sorted(EXPECTED[name].get(case, [])), "leaks")
+            leaks_are(profile, EXPECTED[name].get(case, []))
         verdicts.__name__ = "%s.%s" % (name, case)
         test(verdicts)
+
+
+def suite_holders(runtime):
+    """Every place that can hold a pointer, with the pointer and without: at exit, and while all goroutines are parked."""
+    program = os.path.join(TESTS, "holders_" + runtime)
+    source = open(os.path.join(SOURCE, "tests", "runtimes", "holders.c")).read()
+    names = re.findall(r'^\t\{"(\w+)", hold_\w+, drop_\w+|^\t\{"(\w+)", hold_\w+, stop_thread', source, re.M)
+    names = [name or other for name, other in names]
+    check(names, "no holders")
+    profile = os.path.join(FOLDER, "holder.pb.gz")
+    leaked = {"waiter": [("keep_and_wait", COND, 1), ("wait_at_gate", COND, 1)]}
+
+    for name in names:
+        for mode in ("live", "leak"):
+            wanted = leaked.get(name, [("wait_at_gate", COND, 1)]) if mode == "leak" else []
+
+            def verdicts():
+                result = run(LEAKPROF, "run", "-q", "-o", profile, "--", program, name, mode)
+                equal((result.returncode, result.stdout), (0, "READY\n"), "at exit (%s)" % result.stderr)
+                leaks_are(profile, wanted)
+                with Running(program, name, mode, "serve", env=preload(at_exit=0), stdin=subprocess.PIPE) as parked:
+                    equal(parked.first_line, "READY\n", "output")
+                    result = run(LEAKPROF, "snapshot", "-o", profile, str(parked.process.pid))
+                    equal(result.returncode, 0, "snapshot (%s)" % result.stderr)
+                    leaks_are(profile, wanted)
+                    parked.process.communicate("x")
+                    equal(parked.process.returncode, 0, "exit code")
+            verdicts.__name__ = "holders_%s.%s.%s" % (runtime, name, mode)
+            test(verdicts)
+
+
+def suite_both():
+    @test
+    def two_libraries_in_two_threads():
+        profile = os.path.join(FOLDER, "both.pb.gz")
+        result = run(LEAKPROF, "run", "-q", "-o", profile, "--", os.path.join(TESTS, "both"))
+        equal((result.returncode, result.stdout), (0, "READY\n"), "the program (%s)" % result.stderr)
+        leaks_are(profile, [("pth_held_by_st_leaked", COND, 1), ("pth_leaked", COND, 1), ("st_leaked", COND, 1)])
 
 
 def suite_webs():
@@ -459,10 +554,15 @@ def child_of(pid):
 
 
 def main():
-    {"pth": lambda: suite_runtime("pth"), "st": lambda: suite_runtime("st"), "threads": suite_threads, "webs": suite_webs,
-     "cli": suite_cli, "pprof": suite_pprof, "examples": suite_examples}[SUITE]()
+    suites = {"webs": suite_webs, "threads": suite_threads, "cli": suite_cli, "pprof": suite_pprof,
+              "examples": suite_examples, "both": suite_both}
+    for name in EXPECTED:
+        suites[name] = lambda name=name: suite_runtime(name)
+    for runtime in ("pth", "st"):
+        suites["holders_" + runtime] = lambda runtime=runtime: suite_holders(runtime)
+    suites[SUITE]()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed" % results)
+    print("%(passed)d passed, %(failed)d failed, %(known)d known to be wrong" % results)
     sys.exit(1 if results["failed"] or not results["passed"] else 0)
 
 

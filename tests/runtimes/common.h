@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the test programs share: a table of cases, and what keeps stale words out of what is
- * scanned. A program is run as PROGRAM CASE; the expected leaks of each case are in cases.py.
+ * scanned. A program is run as PROGRAM CASE; the expected leaks of each case are in
+ * tests/e2e/e2e.py.
  */
 #ifndef TESTS_RUNTIMES_COMMON_H
 #define TESTS_RUNTIMES_COMMON_H

@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GNU Pth: one case for each way to wait, leaked and live, and for each place that can keep a
- * goroutine alive. Each case runs in a goroutine that ends before the program exits, so that
- * nothing of it is left on a live stack.
+ * GNU Pth: one case for each way to wait, leaked and live. Each case runs in a goroutine that ends
+ * before the program exits, so that nothing of it is left on a live stack. The program wakes nobody
+ * by handle: a handle keeps nobody alive here (pth_wakes.c is the other way).
  */
 #include <pth.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/epoll.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "common.h"
 
@@ -23,7 +17,6 @@ struct sync {
 };
 
 static void *volatile keeper; /* the global that keeps things alive */
-static __thread void *volatile thread_keeper;
 
 static struct sync *new_sync(void)
 {
@@ -123,20 +116,6 @@ static void live_cond_global(void)
 	spawn(wait_cond, keeper);
 }
 
-static void live_cond_interior(void)
-{
-	struct sync *sync = new_sync();
-
-	keeper = &sync->port;
-	spawn(wait_cond, sync);
-}
-
-static void live_thread_local(void)
-{
-	thread_keeper = new_sync();
-	spawn(wait_cond, thread_keeper);
-}
-
 static void live_timed(void)
 {
 	spawn(wait_timed, new_sync());
@@ -145,6 +124,12 @@ static void live_timed(void)
 static void leak_port(void)
 {
 	spawn(wait_port, pth_msgport_create(NULL));
+}
+
+static void live_port_kept(void)
+{
+	keeper = pth_msgport_create(NULL);
+	spawn(wait_port, keeper);
 }
 
 static void live_port_named(void)
@@ -159,21 +144,15 @@ static void leak_port_beside_live(void)
 	spawn(wait_port, pth_msgport_create(NULL));
 }
 
-static void live_port_ready(void)
-{
-	static pth_message_t message;
-	pth_msgport_t port = pth_msgport_create(NULL);
-
-	spawn(wait_port, port);
-	pth_yield(NULL);
-	pth_yield(NULL);
-	pth_msgport_put(port, &message);
-	exit(0); /* before the waiter could run */
-}
-
 static void leak_barrier(void)
 {
 	spawn(wait_barrier, new_sync());
+}
+
+static void live_barrier_kept(void)
+{
+	keeper = new_sync();
+	spawn(wait_barrier, keeper);
 }
 
 /* Holds the mutex and waits for ever on a condition that nobody has. */
@@ -257,6 +236,24 @@ static void leak_rwlock(void)
 	spawn(wait_write, sync);
 }
 
+static void *hold_read_asleep(void *argument)
+{
+	pth_rwlock_acquire(&((struct sync *)argument)->lock, PTH_RWLOCK_RD, FALSE, NULL);
+	pth_sleep(3600);
+	return NULL;
+}
+
+/* A second reader does not wait. */
+static void live_rwlock_of_sleeper(void)
+{
+	struct sync *sync = new_sync();
+
+	spawn(hold_read_asleep, sync);
+	pth_yield(NULL);
+	spawn(wait_write, sync);
+	spawn(wait_read, sync);
+}
+
 static void leak_join(void)
 {
 	pth_attr_t attributes = pth_attr_new();
@@ -265,6 +262,15 @@ static void leak_join(void)
 	pth_attr_set(attributes, PTH_ATTR_JOINABLE, TRUE);
 	thread = pth_spawn(attributes, wait_cond, new_sync());
 	spawn(wait_join, thread);
+	pth_attr_destroy(attributes);
+}
+
+static void leak_handle_kept(void)
+{
+	pth_attr_t attributes = pth_attr_new();
+
+	pth_attr_set(attributes, PTH_ATTR_JOINABLE, TRUE);
+	keeper = pth_spawn(attributes, wait_cond, new_sync());
 	pth_attr_destroy(attributes);
 }
 
@@ -294,143 +300,6 @@ static void live_several(void)
 {
 	keeper = new_sync();
 	spawn(wait_several, keeper);
-}
-
-/* Only a block that was freed, and the free lists of malloc, point at it. */
-static void leak_freed(void)
-{
-	void **block = malloc(256);
-
-	block[10] = new_sync();
-	spawn(wait_cond, block[10]);
-	pth_yield(NULL);
-	free(block);
-}
-
-static void *hold_and_sleep(void *argument)
-{
-	void *volatile held = argument;
-
-	pth_sleep(3600);
-	return held;
-}
-
-static void live_sleeper_stack(void)
-{
-	struct sync *sync = new_sync();
-
-	spawn(wait_cond, sync);
-	spawn(hold_and_sleep, sync);
-}
-
-static void *hold_and_read(void *argument)
-{
-	void *volatile held = argument;
-	int ends[2];
-	char byte;
-
-	if (!pipe(ends))
-		pth_read(ends[0], &byte, 1);
-	return held;
-}
-
-static void live_reader_stack(void)
-{
-	struct sync *sync = new_sync();
-
-	spawn(wait_cond, sync);
-	spawn(hold_and_read, sync);
-}
-
-static void live_pipe(void)
-{
-	int ends[2];
-	struct sync *sync = new_sync();
-
-	if (pipe(ends) || write(ends[1], "x", 1) != 1 ||
-	    write(ends[1], &sync, sizeof(sync)) != sizeof(sync))
-		abort();
-	spawn(wait_cond, sync);
-}
-
-static void live_epoll(void)
-{
-	int epoll = epoll_create1(0);
-	int ends[2];
-	struct epoll_event event = {.events = EPOLLIN};
-
-	event.data.ptr = new_sync();
-	if (pipe(ends) || epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event))
-		abort();
-	spawn(wait_cond, event.data.ptr);
-}
-
-static void live_timer(void)
-{
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
-	struct itimerspec when = {.it_value.tv_sec = 3600};
-	timer_t timer;
-
-	event.sigev_value.sival_ptr = new_sync();
-	if (timer_create(CLOCK_MONOTONIC, &event, &timer) || timer_settime(timer, 0, &when, NULL))
-		abort();
-	spawn(wait_cond, event.sigev_value.sival_ptr);
-}
-
-static void live_pool(void)
-{
-	void **pool = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	pool[1000] = new_sync();
-	keeper = pool;
-	spawn(wait_cond, pool[1000]);
-}
-
-static void live_shared(void)
-{
-	void **shared =
-		mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	shared[1000] = new_sync();
-	spawn(wait_cond, shared[1000]);
-}
-
-static void *hold_in_thread(void *argument)
-{
-	void *volatile held = argument;
-	sigset_t all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, NULL);
-	for (;;)
-		pause();
-	return held;
-}
-
-static void live_os_thread(void)
-{
-	pthread_t thread;
-	struct sync *sync = new_sync();
-
-	pthread_create(&thread, NULL, hold_in_thread, sync);
-	spawn(wait_cond, sync);
-}
-
-static void live_cancel(void)
-{
-	pth_attr_t attributes = pth_attr_new();
-
-	pth_attr_set(attributes, PTH_ATTR_JOINABLE, TRUE);
-	keeper = pth_spawn(attributes, wait_cond, new_sync());
-	pth_attr_destroy(attributes);
-	if (getenv("NEVER_SET"))
-		pth_cancel(keeper);
-}
-
-static void leak_handle_dropped(void)
-{
-	live_cancel();
-	keeper = NULL;
 }
 
 struct link {
@@ -539,33 +408,23 @@ static void leak_key(void)
 static const struct test_case cases[] = {
 	{"leak_cond", leak_cond},
 	{"live_cond_global", live_cond_global},
-	{"live_cond_interior", live_cond_interior},
-	{"live_thread_local", live_thread_local},
 	{"live_timed", live_timed},
 	{"leak_port", leak_port},
+	{"live_port_kept", live_port_kept},
 	{"live_port_named", live_port_named},
 	{"leak_port_beside_live", leak_port_beside_live},
-	{"live_port_ready", live_port_ready},
 	{"leak_barrier", leak_barrier},
+	{"live_barrier_kept", live_barrier_kept},
 	{"leak_mutex_of_leaked", leak_mutex_of_leaked},
 	{"live_mutex_of_sleeper", live_mutex_of_sleeper},
 	{"leak_ab_ba", leak_ab_ba},
 	{"leak_rwlock", leak_rwlock},
+	{"live_rwlock_of_sleeper", live_rwlock_of_sleeper},
 	{"leak_join", leak_join},
+	{"leak_handle_kept", leak_handle_kept},
 	{"live_join", live_join},
 	{"leak_several", leak_several},
 	{"live_several", live_several},
-	{"leak_freed", leak_freed},
-	{"live_sleeper_stack", live_sleeper_stack},
-	{"live_reader_stack", live_reader_stack},
-	{"live_pipe", live_pipe},
-	{"live_epoll", live_epoll},
-	{"live_timer", live_timer},
-	{"live_pool", live_pool},
-	{"live_shared", live_shared},
-	{"live_os_thread", live_os_thread},
-	{"live_cancel", live_cancel},
-	{"leak_handle_dropped", leak_handle_dropped},
 	{"live_chain", live_chain},
 	{"leak_chain", leak_chain},
 	{"live_key", live_key},

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * State Threads: one case for each way to wait, leaked and live, and for what its adapter must
- * answer. As pth.c: each case runs in a goroutine that ends before the program exits.
+ * State Threads: one case for each way to wait, leaked and live. As pth.c: each case runs in a
+ * goroutine that ends before the program exits, and the program wakes nobody by handle (st_wakes.c
+ * does).
  */
 #include <st.h>
-#include <unistd.h>
 
 #include "common.h"
 
@@ -68,16 +68,6 @@ static void live_cond_global(void)
 static void live_timed(void)
 {
 	spawn(wait_timed, st_cond_new());
-}
-
-static void live_signalled(void)
-{
-	st_cond_t cond = st_cond_new();
-
-	spawn(wait_cond, cond);
-	st_usleep(0);
-	st_cond_signal(cond);
-	exit(0); /* before the waiter could run */
 }
 
 static void *hold_and_end(void *argument)
@@ -168,31 +158,14 @@ static void leak_suspended(void)
 	spawn(wait_forever, NULL);
 }
 
-static void live_sleeper_stack(void)
+static void leak_handle_kept(void)
 {
-	st_cond_t cond = st_cond_new();
-
-	spawn(wait_cond, cond);
-	spawn(sleep_long, cond);
+	keeper = st_thread_create(wait_forever, NULL, 0, 0);
 }
 
-static void *hold_and_read(void *argument)
+static void leak_handle_of_waiter_kept(void)
 {
-	void *volatile held = argument;
-	int ends[2];
-	char byte;
-
-	if (!pipe(ends))
-		st_read(st_netfd_open(ends[0]), &byte, 1, ST_UTIME_NO_TIMEOUT);
-	return held;
-}
-
-static void live_reader_stack(void)
-{
-	st_cond_t cond = st_cond_new();
-
-	spawn(wait_cond, cond);
-	spawn(hold_and_read, cond);
+	keeper = st_thread_create(wait_cond, st_cond_new(), 1, 0);
 }
 
 /* A stack that is used again: the goroutine that had it before must not be seen. */
@@ -210,25 +183,6 @@ static void leak_on_reused_stack(void)
 		st_usleep(0);
 	}
 	spawn(wait_cond, st_cond_new());
-}
-
-static void *keep_in_key(void *argument)
-{
-	int key;
-
-	st_key_create(&key, NULL);
-	st_thread_setspecific(key, hide(argument));
-	argument = NULL;
-	st_sleep(3600);
-	return argument;
-}
-
-static void live_key(void)
-{
-	st_cond_t cond = st_cond_new();
-
-	spawn(wait_cond, cond);
-	spawn(keep_in_key, cond);
 }
 
 /* Each is woken by the one before, which it alone can reach: all are live as long as the last one
@@ -282,7 +236,6 @@ static const struct test_case cases[] = {
 	{"leak_cond", leak_cond},
 	{"live_cond_global", live_cond_global},
 	{"live_timed", live_timed},
-	{"live_signalled", live_signalled},
 	{"leak_mutex_of_ended", leak_mutex_of_ended},
 	{"leak_mutex_of_leaked", leak_mutex_of_leaked},
 	{"live_mutex_of_sleeper", live_mutex_of_sleeper},
@@ -290,10 +243,9 @@ static const struct test_case cases[] = {
 	{"leak_join", leak_join},
 	{"live_join", live_join},
 	{"leak_suspended", leak_suspended},
-	{"live_sleeper_stack", live_sleeper_stack},
-	{"live_reader_stack", live_reader_stack},
+	{"leak_handle_kept", leak_handle_kept},
+	{"leak_handle_of_waiter_kept", leak_handle_of_waiter_kept},
 	{"leak_on_reused_stack", leak_on_reused_stack},
-	{"live_key", live_key},
 	{"live_chain", live_chain},
 	{"leak_chain", leak_chain},
 };
