@@ -5,10 +5,13 @@
  * with an error before the result is taken: the worker waits for ever to hand it over. Built with
  * FIXED the request cancels its worker first.
  *
- *     st_server [--port N]     prints the port; "GET /search?q=WORD\n" on a connection; SIGTERM
- * ends it
+ *     st_server [--port N] [--requests N]
+ *
+ * prints the port; "GET /search?q=WORD\n" on a connection; ends at SIGTERM, or after so many
+ * requests
  */
 #include <arpa/inet.h>
+#include <getopt.h>
 #include <signal.h>
 #include <st.h>
 #include <stdio.h>
@@ -92,6 +95,18 @@ static void search(st_netfd_t client, const char *query)
 	free(value);
 }
 
+static int ends[2]; /* whoever ends the server tells main */
+
+static void on_terminate(int number)
+{
+	char byte = (char)number;
+
+	if (write(ends[1], &byte, 1) < 0)
+		_exit(1);
+}
+
+static int requests_left; /* 0: no end */
+
 static void *serve(void *argument)
 {
 	static const char prefix[] = "GET /search?q=";
@@ -108,6 +123,8 @@ static void *serve(void *argument)
 			answer(client, "404 only /search?q=WORD\n");
 	}
 	st_netfd_close(client);
+	if (requests_left && !--requests_left)
+		on_terminate(0);
 	return NULL;
 }
 
@@ -142,19 +159,33 @@ static st_netfd_t open_port(int port)
 	return st_netfd_open_socket(fd);
 }
 
-static int ends[2]; /* from the signal handler to main */
-
-static void on_terminate(int number)
+/* Returns the port to listen on. */
+static int read_options(int argc, char **argv)
 {
-	char byte = (char)number;
+	static const struct option options[] = {
+		{"port", required_argument, NULL, 'p'},
+		{"requests", required_argument, NULL, 'n'},
+		{0},
+	};
+	int port = 0;
+	int option;
 
-	if (write(ends[1], &byte, 1) < 0)
-		_exit(1);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (option == 'p') {
+			port = atoi(optarg);
+		} else if (option == 'n') {
+			requests_left = atoi(optarg);
+		} else {
+			fprintf(stderr, "usage: %s [--port N] [--requests N]\n", argv[0]);
+			exit(2);
+		}
+	}
+	return port;
 }
 
 int main(int argc, char **argv)
 {
-	int port = argc > 2 && !strcmp(argv[1], "--port") ? atoi(argv[2]) : 0;
+	int port = read_options(argc, argv);
 	char byte;
 
 	if (pipe(ends) || st_init())
@@ -163,5 +194,7 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_terminate);
 	st_thread_create(accept_all, open_port(port), 0, 0);
 	st_read(st_netfd_open(ends[0]), &byte, 1, ST_UTIME_NO_TIMEOUT);
+	/* Backends that still work on an answer come to their end. */
+	st_usleep(20000);
 	return 0;
 }

@@ -483,7 +483,9 @@ def suite_examples():
         equal(sites("pth.pb.gz"), sorted([
             ("collect_results", "chan receive", 1), ("wait_for_config", COND, 1),
             ("move_from_checking", MUTEX, 1), ("move_from_savings", MUTEX, 1),
-            ("start_together", "barrier wait", 1), ("supervise", JOIN, 1)]), "leaks")
+            ("start_together", "barrier wait", 1), ("supervise", JOIN, 1), ("audit", COND, 1), ("pay_in", MUTEX, 1),
+            ("look_up", "sync.RWMutex.RLock", 1), ("rename_customer", "sync.RWMutex.Lock", 1),
+            ("follow_news", "select", 1)]), "leaks")
         result = run(LEAKPROF, "run", "-o", "pth.pb.gz", "--", os.path.join(EXAMPLES, "pth_fixed"))
         check("no leaks" in result.stderr, result.stderr)
 
