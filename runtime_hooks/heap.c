@@ -12,6 +12,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/heapmap.h"
 #include "core/sys.h"
@@ -213,6 +214,41 @@ LP_EXPORT void *valloc(size_t size)
 LP_EXPORT void *pvalloc(size_t size)
 {
 	return ready() && real.pvalloc ? track(real.pvalloc(size)) : NULL;
+}
+
+/*
+ * The allocator's own calls do not come through here, so this is memory of the program's, in the middle of the
+ * allocator's.
+ */
+LP_EXPORT void *sbrk(intptr_t increment)
+{
+	static void *(*next)(intptr_t);
+	char *memory;
+
+	if (!next)
+		next = lp_next("sbrk", NULL);
+	memory = next(increment);
+	if (increment > 0 && memory != (void *)-1)
+		lp_add_pool((uintptr_t)memory, (uintptr_t)memory + (uintptr_t)increment);
+	return memory;
+}
+
+LP_EXPORT int brk(void *end)
+{
+	static int (*next)(void *);
+	static void *(*next_sbrk)(intptr_t);
+	char *before;
+	int r;
+
+	if (!next) {
+		next_sbrk = lp_next("sbrk", NULL);
+		next = lp_next("brk", NULL);
+	}
+	before = next_sbrk(0);
+	r = next(end);
+	if (!r && (char *)end > before)
+		lp_add_pool((uintptr_t)before, (uintptr_t)end);
+	return r;
 }
 
 size_t (*lp_heap_usable(void))(void *)

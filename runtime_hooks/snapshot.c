@@ -56,6 +56,8 @@ static int snapshot_pid;
 static uint64_t start_ns;
 static uintptr_t roots[ROOTS_MAX];
 static size_t root_count;
+static struct lp_pool_range ranges[ROOTS_MAX];
+static size_t range_count;
 
 static struct {
 	uint32_t used;
@@ -80,6 +82,19 @@ void lp_add_root(const void *word)
 		return;
 	}
 	roots[root_count++] = (uintptr_t)word;
+}
+
+void lp_add_pool(uintptr_t low, uintptr_t high)
+{
+	if (range_count && ranges[range_count - 1].high == low) {
+		ranges[range_count - 1].high = high;
+		return;
+	}
+	if (range_count == ROOTS_MAX) {
+		lp_dormant("the program calls sbrk in too many places");
+		return;
+	}
+	ranges[range_count++] = (struct lp_pool_range){low, high};
 }
 
 static void signal_word(uint32_t *word)
@@ -147,6 +162,8 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.descriptor_size = tls_info.descriptor,
 		.roots = roots,
 		.root_count = root_count,
+		.ranges = ranges,
+		.range_count = range_count,
 	};
 	input->heap_untracked = lp_heap_untracked();
 	if (input->heap_untracked)

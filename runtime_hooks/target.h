@@ -130,6 +130,9 @@ void lp_snapshot_after_fork(void);
 /* A word that an adapter keeps for its library, where marking would not find it: a root. */
 void lp_add_root(const void *word);
 
+/* Memory that the program took from the kernel where the allocator has its heap (sbrk): a pool. */
+void lp_add_pool(uintptr_t low, uintptr_t high);
+
 /* --- deliver.c: in the snapshot process --- */
 
 struct lp_collection;

@@ -383,6 +383,22 @@ static void fill_figures(struct lp_collection *collection)
 
 /* --- The whole --- */
 
+/* What the program took from amid the allocator's heap: pools, which are found before the heap is. */
+static void lay_ranges(struct lp_collection *collection)
+{
+	const struct lp_collect_input *input = collection->input;
+	size_t i;
+
+	for (i = 0; i < input->range_count; i++) {
+		const struct lp_pool_range *range = &input->ranges[i];
+		const struct lp_region *region = lp_maps_find(&collection->maps, range->low);
+
+		if (region)
+			lp_mark_pool(collection->mark, range->low,
+				     range->high < region->end ? range->high : region->end);
+	}
+}
+
 static int prepare(struct lp_collection *collection)
 {
 	const struct lp_collect_input *input = collection->input;
@@ -398,6 +414,7 @@ static int prepare(struct lp_collection *collection)
 	if (add_nodes(collection))
 		return -ENOMEM;
 	lp_layout(collection);
+	lay_ranges(collection);
 	each_thread(collection, root_thread_data);
 	each_thread(collection, root_thread_stack);
 	client = lp_verdict_client(&collection->verdicts);

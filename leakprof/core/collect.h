@@ -44,6 +44,13 @@ struct lp_collect_input {
 	const uintptr_t
 		*roots; /* words that adapters keep for the library: arguments of its callbacks */
 	size_t root_count;
+	const struct lp_pool_range *ranges; /* memory that is no object, but the program's */
+	size_t range_count;
+};
+
+struct lp_pool_range {
+	uintptr_t low;
+	uintptr_t high;
 };
 
 struct lp_note {

@@ -5,7 +5,7 @@
  * consumed: pipes are copied by tee(2), sockets by MSG_PEEK. Runs in the snapshot, which has its
  * own descriptor table with the same open files, while the target is stopped.
  *
- * Not seen: datagrams behind the first one of a socket, user data of io_uring requests, POSIX
+ * Not seen: user data of io_uring requests, POSIX
  * message queues.
  */
 #include <string.h>
@@ -16,6 +16,7 @@
 #include "core/sys.h"
 
 #define BUFFER_SIZE (256u << 10)
+#define LOOKS_MAX 4096
 
 struct kernel_scan {
 	struct lp_collection *collection;
@@ -156,16 +157,35 @@ static void scan_pipe(struct kernel_scan *scan, int fd)
 	}
 }
 
+/*
+ * All that waits in a unix socket: with SO_PEEK_OFF each look goes on where the last one ended. The option is the open
+ * file's, so it is put back before the target goes on.
+ */
 static void scan_socket(struct kernel_scan *scan, int fd)
 {
 	int domain = 0;
-	int size = sizeof(domain);
+	int before = -1;
+	int from_start = 0;
+	int size = sizeof(int);
+	int looks;
+	long n = 1;
 
 	if (LP_SYS5(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
 	    domain != AF_UNIX)
 		return;
-	push_bytes(scan, LP_SYS6(SYS_recvfrom, fd, scan->buffer, BUFFER_SIZE,
-				 MSG_PEEK | MSG_DONTWAIT, 0, 0));
+	size = sizeof(int);
+	LP_SYS5(SYS_getsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, &before, &size);
+	LP_SYS5(SYS_setsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, &from_start, sizeof(from_start));
+	for (looks = 0; n > 0 && looks < LOOKS_MAX; looks++) {
+		n = LP_SYS6(SYS_recvfrom, fd, scan->buffer, BUFFER_SIZE, MSG_PEEK | MSG_DONTWAIT, 0,
+			    0);
+		push_bytes(scan, n);
+	}
+	LP_SYS5(SYS_setsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, &before, sizeof(before));
+	if (n > 0)
+		lp_collect_note(scan->collection, LP_NOTE_WARNING,
+				"a unix socket holds more messages than are looked into: pointers in "
+				"them are not seen");
 }
 
 static void scan_descriptor(struct kernel_scan *scan, const char *name)

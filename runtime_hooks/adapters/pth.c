@@ -483,6 +483,7 @@ struct ring {
 	bool io;
 	bool timed;
 	bool uncertain;
+	bool by_thread; /* a lock or a thread is among them */
 	struct pth_event *last;
 };
 
@@ -508,6 +509,7 @@ static void read_event(struct lp_collection *collection, struct pth_event *event
 	ring->events++;
 	ring->last = event;
 	ring->ready |= has_occurred(event);
+	ring->by_thread |= event->type == EVENT_MUTEX || event->type == EVENT_TID;
 	switch (event->type) {
 	case EVENT_FD:
 	case EVENT_SELECT:
@@ -545,6 +547,8 @@ static void read_ring(struct lp_collection *collection, struct pth_event *first,
 		event = event->next;
 	} while (event != first && ring->events < RING_MAX);
 	ring->uncertain |= ring->events == RING_MAX;
+	/* An owner releases, and a joined thread ends, without anyone reaching anything. */
+	ring->uncertain |= ring->events > 1 && ring->by_thread;
 }
 
 static const char *label_of(const struct ring *ring)
@@ -604,8 +608,8 @@ static void judge(struct lp_collection *collection, struct lp_node *node, const 
 		node->rule = LP_RULE_JOIN;
 		add_owner(collection, node, ring->last->args.thread);
 	} else if (ring->events == 1 && ring->last->type == EVENT_MUTEX) {
-		node->rule = LP_RULE_OWNER;
-		lp_node_object(&collection->verdicts, node, ring->last->args.mutex);
+		/* Whoever exits releases its locks: an owner that can run is enough. */
+		node->rule = LP_RULE_JOIN;
 		add_owner(collection, node, ring->last->args.mutex->owner);
 	} else if (!ring->uncertain) {
 		node->rule = LP_RULE_ANY;

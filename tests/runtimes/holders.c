@@ -13,12 +13,14 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
+#include <search.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <ucontext.h>
 
 #include "common.h"
 #include "runtime.h"
@@ -206,6 +208,45 @@ static void hold_break(void *gate)
 	in_global = memory;
 }
 
+static void hold_moved_pool(void *gate)
+{
+	hold_pool(gate);
+	block = mremap((void *)block, POOL, 64 * POOL, MREMAP_MAYMOVE);
+}
+
+/* --- Blocks that libc allocates --- */
+
+static void *volatile from_libc;
+static void *tree;
+
+static int compare(const void *a, const void *b)
+{
+	return (a > b) - (a < b);
+}
+
+static void hold_tree(void *gate)
+{
+	tsearch(gate, &tree, compare);
+}
+
+static void drop_tree(void)
+{
+	tdelete(*(void **)tree, &tree, compare);
+}
+
+static void hold_cookie(void *gate)
+{
+	cookie_io_functions_t functions = {0};
+
+	from_libc = fopencookie(gate, "r", functions);
+}
+
+static void drop_cookie(void)
+{
+	fclose(from_libc);
+	from_libc = NULL;
+}
+
 /* --- A library opened while running --- */
 
 static void **slot_of_library(const char *function)
@@ -371,6 +412,108 @@ static void hold_wide_register(void *gate)
 	start_thread(__builtin_cpu_supports("avx") ? keep_in_wide_register
 						   : keep_in_vector_register,
 		     gate, NULL);
+}
+
+static volatile int in_handler;
+
+static void stay_in_handler(int number)
+{
+	(void)number;
+	in_handler = 1;
+	while (!stop)
+		;
+}
+
+/* Keeps it where the thread is interrupted by a handler that runs on another stack. */
+static void *be_interrupted(void *unused)
+{
+	stack_t stack = {.ss_sp = malloc(65536), .ss_size = 65536};
+	struct sigaction action = {.sa_handler = stay_in_handler, .sa_flags = SA_ONSTACK};
+	void *volatile held = handed;
+
+	handed = NULL;
+	sigaltstack(&stack, NULL);
+	sigaction(SIGUSR1, &action, NULL);
+	taken = 1;
+	raise(SIGUSR1);
+	stack.ss_flags = SS_DISABLE;
+	sigaltstack(&stack, NULL);
+	free(stack.ss_sp);
+	(void)held;
+	return unused;
+}
+
+static void hold_interrupted_stack(void *gate)
+{
+	start_thread(be_interrupted, gate, NULL);
+	while (!in_handler)
+		sched_yield();
+}
+
+static ucontext_t outer;
+static ucontext_t inner;
+static volatile int switched;
+
+static void stay_in_context(void)
+{
+	switched = 1;
+	while (!stop)
+		;
+}
+
+/* Keeps it on the stack that it has left for another one. */
+static void *switch_stacks(void *unused)
+{
+	static char stack[65536];
+	void *volatile held = handed;
+
+	handed = NULL;
+	getcontext(&inner);
+	inner.uc_stack.ss_sp = stack;
+	inner.uc_stack.ss_size = sizeof(stack);
+	inner.uc_link = &outer;
+	makecontext(&inner, stay_in_context, 0);
+	taken = 1;
+	swapcontext(&outer, &inner);
+	(void)held;
+	return unused;
+}
+
+static void hold_left_stack(void *gate)
+{
+	start_thread(switch_stacks, gate, NULL);
+	while (!switched)
+		sched_yield();
+}
+
+static void keep_in_context(void)
+{
+	void *volatile held = handed;
+
+	handed = NULL;
+	swapcontext(&inner, &outer);
+	(void)held;
+}
+
+/* A context that is parked: on a block that is reached by the saved context alone. */
+static void hold_parked_context(void *gate)
+{
+	handed = gate;
+	block = (void *volatile *)&inner;
+	getcontext(&inner);
+	inner.uc_stack.ss_sp = malloc(65536);
+	inner.uc_stack.ss_size = 65536;
+	inner.uc_link = &outer;
+	makecontext(&inner, keep_in_context, 0);
+	swapcontext(&outer, &inner);
+}
+
+static void drop_parked_context(void)
+{
+	swapcontext(&outer, &inner);
+	memset(inner.uc_stack.ss_sp, 0, 65536);
+	memset(&inner, 0, sizeof(inner));
+	memset(&outer, 0, sizeof(outer));
 }
 
 static void *keep_in_tls(void *unused)
@@ -647,7 +790,10 @@ static const struct holder holders[] = {
 	{"read_only_pool", hold_read_only_pool, drop_block},
 	{"private_file", hold_private_file, drop_from_block},
 	{"shared", hold_shared, drop_shared},
+	{"moved_pool", hold_moved_pool, drop_block},
 	{"break", hold_break, drop_global},
+	{"tree", hold_tree, drop_tree},
+	{"cookie", hold_cookie, drop_cookie},
 	{"library_tls", hold_library_tls, drop_library_tls},
 	{"library_data", hold_library_data, drop_library_data},
 	{"thread_stack", hold_thread_stack, stop_thread},
@@ -655,6 +801,9 @@ static const struct holder holders[] = {
 	{"register", hold_register, stop_thread},
 	{"vector_register", hold_vector_register, stop_thread},
 	{"wide_register", hold_wide_register, stop_thread},
+	{"interrupted_stack", hold_interrupted_stack, stop_thread},
+	{"left_stack", hold_left_stack, stop_thread},
+	{"parked_context", hold_parked_context, drop_parked_context},
 	{"thread_tls", hold_thread_tls, stop_thread},
 	{"thread_library_tls", hold_thread_library_tls, stop_thread},
 	{"first_key", hold_first_key, drop_key},

@@ -12,8 +12,9 @@
  * fixpoint over that graph, with nothing of leakprof's in it:
  *
  *     sleeping: live                          condition: live if its node is reached
- *     mutex: live if its node is reached      join: live if the joined one is live
- *            and its holder is live
+ *     mutex: live if its holder is live and   join: live if the joined one is live
+ *            (but for Pth, where exit
+ *            releases) its node is reached
  *     a node is reached from a global, a live goroutine, or a reached node
  *
  * Webs are built by a goroutine that ends, so that only the web itself holds its pointers. As one
@@ -230,7 +231,7 @@ static int can_run(const struct web *web, const struct goroutine *goroutine)
 	case COND:
 		return web->reached[goroutine->waits_on];
 	case MUTEX:
-		return web->reached[goroutine->waits_on] &&
+		return (use_pth || web->reached[goroutine->waits_on]) &&
 		       holder_is_live(web, goroutine->waits_on);
 	case JOIN:
 		return web->goroutines[goroutine->waits_on].live;
