@@ -162,9 +162,22 @@ static void hold_arena_block(void *gate)
 	block[100] = gate;
 }
 
+/*
+ * With an inaccessible page on either side: the kernel shows adjacent mappings as one, and what is reached of it, such as the
+ * dynamic linker's own memory, reaches all.
+ */
+static void *map_apart(void)
+{
+	char *memory = mmap(NULL, POOL + 2 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED || mprotect(memory + 4096, POOL, PROT_READ | PROT_WRITE))
+		abort();
+	return memory + 4096;
+}
+
 static void hold_pool(void *gate)
 {
-	block = mmap(NULL, POOL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	block = map_apart();
 	block[AT] = gate;
 }
 
