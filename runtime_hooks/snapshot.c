@@ -165,6 +165,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.ranges = ranges,
 		.range_count = range_count,
 	};
+	input->queued = lp_queued_values(&input->queued_count, &input->queued_lost);
 	input->heap_untracked = lp_heap_untracked();
 	if (input->heap_untracked)
 		input->usable = NULL;

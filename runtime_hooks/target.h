@@ -85,6 +85,11 @@ int lp_signals_init(void);
 /* SET without our signal: SET itself where it is NULL, else COPY, filled. */
 const sigset_t *lp_without_signal(const sigset_t *set, sigset_t *copy);
 
+/* --- queued.c --- */
+
+/* What was sent with queued signals: *COUNT words. *LOST: there were more. */
+const uintptr_t *lp_queued_values(size_t *count, bool *lost);
+
 /* --- restart.c --- */
 
 /* Called by the handler: makes the system call that our signal interrupted be made again. */

@@ -13,11 +13,12 @@
 static const struct lp_verb verbs[] = {
 	{"run", "[options] [--] PROGRAM [ARGUMENTS]",
 	 "run a program and profile its leaked goroutines when it exits",
-	 "  -o, --output FILE  the profile (default leak.pb.gz)\n"
+	 "  -o, --output FILE  the profile (default leak.pb.gz); %p PID, %n serial, %e program,\n"
+	 "                     %t seconds, %% percent\n"
 	 "  -q, --quiet        no summary on standard error\n",
 	 lp_verb_run},
 	{"snapshot", "[options] PID", "profile a running program that has the shim loaded",
-	 "  -o, --output FILE  the profile (default leakprof.PID.pb.gz; -: standard output;\n"
+	 "  -o, --output FILE  the profile (default leakprof.%p.pb.gz; -: standard output;\n"
 	 "                     a name that ends in .raw gets the raw snapshot)\n"
 	 "      --debug LEVEL  instead, Go's text on standard output: 1 by site, 2 by goroutine\n"
 	 "      --timeout TIME how long to wait (default 10s)\n",

@@ -327,14 +327,22 @@ static struct stream *choose(struct run *run)
 	return (!own || !has_result(own)) && others == 1 ? other : own;
 }
 
-/* "leak.pb.gz" and 42: "leak.42.pb.gz". */
-static void name_for(const char *output, uint32_t pid, char *name, size_t size)
+/*
+ * Where the result of REPORT goes: the output with its % signs filled in; where it has none, that of a child, OTHER, gets
+ * its PID in the name: "leak.pb.gz" and 42 give "leak.42.pb.gz".
+ */
+static void name_output(const struct run *run, const struct lp_report *report, bool other, char *name, size_t size)
 {
-	const char *slash = strrchr(output, '/');
-	const char *dot = strchr(slash ? slash + 1 : output, '.');
-	int stem = dot ? (int)(dot - output) : (int)strlen(output);
+	const char *slash = strrchr(run->output, '/');
+	const char *dot = strchr(slash ? slash + 1 : run->output, '.');
+	char stem[PATH_MAX];
 
-	snprintf(name, size, "%.*s.%u%s", stem, output, pid, dot ? dot : "");
+	lp_report_name(report, run->output, stem, sizeof(stem));
+	if (!other || strcmp(stem, run->output))
+		snprintf(name, size, "%s", stem);
+	else
+		snprintf(name, size, "%.*s.%u%s", dot ? (int)(dot - run->output) : (int)strlen(run->output), stem,
+			 report->pid, dot ? dot : "");
 }
 
 static int write_stream(const struct run *run, const struct stream *stream, const char *output)
@@ -377,6 +385,7 @@ static int write_unmeasured(const struct run *run, const char *why)
 {
 	struct lp_report *report = calloc(1, sizeof(*report));
 	struct stream stream = {.report = report};
+	char name[PATH_MAX];
 	struct lp_report_note note = {LP_NOTE_ERROR, why};
 	int code;
 
@@ -391,12 +400,13 @@ static int write_unmeasured(const struct run *run, const char *why)
 	report->time_ns = (uint64_t)time(NULL) * 1000000000u;
 	report->notes = &note;
 	report->note_count = 1;
-	code = write_stream(&(struct run){.keep_raw = false}, &stream, run->output);
+	name_output(run, report, false, name, sizeof(name));
+	code = write_stream(&(struct run){.keep_raw = false}, &stream, name);
 	free(report);
 	return code;
 }
 
-static void summarize(const struct run *run, const struct stream *result, int code)
+static void summarize(const struct run *run, const struct stream *result, const char *name, int code)
 {
 	if (run->quiet)
 		return;
@@ -404,13 +414,13 @@ static void summarize(const struct run *run, const struct stream *result, int co
 	lp_report_summary(result->report, stderr);
 	show_sites(result->report);
 	if (!code)
-		fprintf(stderr, "leakprof: profile in %s: leakprof report, or go tool pprof\n",
-			run->output);
+		fprintf(stderr, "leakprof: profile in %s: leakprof report, or go tool pprof\n", name);
 }
 
 static void finish(struct run *run, int status)
 {
 	struct stream *result = choose(run);
+	char result_name[PATH_MAX];
 	char name[PATH_MAX];
 	size_t i;
 	int code;
@@ -423,14 +433,15 @@ static void finish(struct run *run, int status)
 			fprintf(stderr, "leakprof: nothing measured: %s\n", why);
 		return;
 	}
-	code = write_stream(run, result, run->output);
+	name_output(run, result->report, false, result_name, sizeof(result_name));
+	code = write_stream(run, result, result_name);
 	for (i = 0; i < run->stream_count; i++) {
 		if (&run->streams[i] == result || !has_result(&run->streams[i]))
 			continue;
-		name_for(run->output, run->streams[i].report->pid, name, sizeof(name));
+		name_output(run, run->streams[i].report, true, name, sizeof(name));
 		write_stream(run, &run->streams[i], name);
 	}
-	summarize(run, result, code);
+	summarize(run, result, result_name, code);
 }
 
 /* Ends as the program did. */

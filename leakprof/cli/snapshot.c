@@ -159,15 +159,14 @@ static int judge(const struct lp_report *report)
 	if (!why)
 		return LP_EXIT_OK;
 	if (report->measured == LP_MEASURED_FAILED)
-		return lp_fail(LP_EXIT_FAILED, "the collection failed: %s",
-			       report->note_count ? report->notes[0].text : "no reason was given");
+		return lp_fail(LP_EXIT_FAILED, "the collection failed: %s", why);
 	return lp_fail(LP_EXIT_UNMEASURED, "nothing measured: %s", why);
 }
 
-static int deliver(const void *data, size_t size, const char *output, int level, pid_t pid)
+static int deliver(const void *data, size_t size, const char *output, int level)
 {
 	struct lp_report *report;
-	char name[64];
+	char name[PATH_MAX];
 	int code;
 
 	if (!size)
@@ -175,9 +174,8 @@ static int deliver(const void *data, size_t size, const char *output, int level,
 			       "the snapshot died before it could answer (out of memory?)");
 	if (lp_load_data("the snapshot", data, size, &report))
 		return LP_EXIT_FAILED;
-	snprintf(name, sizeof(name), "leakprof.%d.pb.gz", (int)pid);
-	if (!output)
-		output = name;
+	lp_report_name(report, output ? output : "leakprof.%p.pb.gz", name, sizeof(name));
+	output = name;
 	if (level)
 		code = print_debug(report, level);
 	else if (ends_in(output, ".raw"))
@@ -237,7 +235,7 @@ int lp_verb_snapshot(int argc, char **argv)
 		code = collect(&target, (int)(parsed.timeout_ns / 1000000), &data, &size);
 	if (code)
 		return code;
-	code = deliver(data, size, output, level, target.pid);
+	code = deliver(data, size, output, level);
 	free(data);
 	return code;
 }

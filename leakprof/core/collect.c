@@ -27,6 +27,14 @@ void lp_collect_note(struct lp_collection *collection, enum lp_severity severity
 	lp_vec_push(&collection->notes, &note);
 }
 
+void lp_collect_blind(struct lp_collection *collection, const char *text)
+{
+	bool trusted = collection->input->options->trust_kernel;
+
+	collection->blind |= !trusted;
+	lp_collect_note(collection, trusted ? LP_NOTE_WARNING : LP_NOTE_ERROR, text);
+}
+
 int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_input *input)
 {
 	int r;
@@ -361,7 +369,7 @@ static void count_goroutines(struct lp_collection *collection)
 	}
 	if (!seen)
 		collection->measured = LP_MEASURED_NO_RUNTIME;
-	else if (!figures[LP_FIG_CREATED])
+	else if (!collection->measured && !figures[LP_FIG_CREATED])
 		collection->measured = LP_MEASURED_NO_GOROUTINE;
 }
 
@@ -421,6 +429,16 @@ static int prepare(struct lp_collection *collection)
 	return lp_mark_ready(collection->mark, &client);
 }
 
+/* Where the kernel may hold any pointer, any goroutine may run. */
+static void spare_all(struct lp_collection *collection)
+{
+	size_t i;
+
+	for (i = 0; i < collection->verdicts.nodes.count; i++)
+		lp_vec_at(&collection->verdicts.nodes, struct lp_node, i)->live = true;
+	collection->measured = LP_MEASURED_FAILED;
+}
+
 /* A main that parks for ever on purpose (an empty select) is no leak: nothing is given back if it
  * ended. */
 static void spare_main(struct lp_collection *collection)
@@ -459,6 +477,8 @@ int lp_collect_verdicts(struct lp_collection *collection)
 	r = lp_verdict_count_held(&collection->verdicts);
 	if (r)
 		return r;
+	if (collection->blind)
+		spare_all(collection);
 	spare_main(collection);
 	count_goroutines(collection);
 	figure(collection, LP_FIG_MARK_NS, lp_sys_clock_ns(CLOCK_MONOTONIC) - start);

@@ -46,6 +46,9 @@ struct lp_collect_input {
 	size_t root_count;
 	const struct lp_pool_range *ranges; /* memory that is no object, but the program's */
 	size_t range_count;
+	const uintptr_t *queued; /* values sent with signals that may still be pending */
+	size_t queued_count;
+	bool queued_lost; /* there were more */
 };
 
 struct lp_pool_range {
@@ -69,6 +72,7 @@ struct lp_collection {
 	bool scan_service; /* service goroutines run the program's callbacks: scan their stacks too
 			    */
 	enum lp_measured measured;
+	bool blind; /* the kernel may hold pointers that cannot be seen */
 };
 
 int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_input *input);
@@ -77,8 +81,12 @@ int lp_collect_verdicts(struct lp_collection *collection);
 /* Adds a note; TEXT is a constant. The same text is added once. */
 void lp_collect_note(struct lp_collection *collection, enum lp_severity severity, const char *text);
 
+/* The kernel holds words of the target that cannot be seen, as TEXT (a constant) says: nothing can be reported,
+ * unless the option trust_kernel says that no pointer is among them. */
+void lp_collect_blind(struct lp_collection *collection, const char *text);
+
 /* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in
- * pipes. */
+ * pipes, queued signals. */
 void lp_kernel_words(struct lp_collection *collection);
 
 /* Writes the raw stream to FD. Returns 0 or -errno. */

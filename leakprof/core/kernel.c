@@ -1,22 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pointers that only the kernel holds: the data of epoll registrations, the value of timers, and
- * bytes on their way through pipes and unix sockets (self-pipes carry pointers). Nothing is
- * consumed: pipes are copied by tee(2), sockets by MSG_PEEK. Runs in the snapshot, which has its
- * own descriptor table with the same open files, while the target is stopped.
+ * Pointers that only the kernel holds: the data of epoll registrations, the value of timers and of
+ * pending signals, the count of an eventfd, and bytes on their way through pipes, unix sockets and
+ * System V message queues (self-pipes carry pointers). Nothing is consumed: pipes are copied by
+ * tee(2), sockets by MSG_PEEK, messages by MSG_COPY. Runs in the snapshot, which has its own
+ * descriptor table with the same open files, while the target is stopped.
  *
- * Not seen: user data of io_uring requests, POSIX
- * message queues.
+ * What can be there but cannot be looked at (requests of io_uring and aio, POSIX message queues)
+ * makes the collection blind: it reports nothing, and says why.
  */
+#include <mqueue.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/msg.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "core/collect.h"
 #include "core/own.h"
 #include "core/sys.h"
+#include "core/thread.h"
 
 #define BUFFER_SIZE (256u << 10)
-#define LOOKS_MAX 4096
+#define LOOKS_MAX 65536
+#define BUFFER_MAX (1u << 30)
+#define MQUEUE_MAGIC 0x19800202
 
 struct kernel_scan {
 	struct lp_collection *collection;
@@ -137,24 +146,41 @@ static void scan_timers(struct kernel_scan *scan)
 		push_keyed(scan, "signal: ", '/');
 }
 
+/* As much is asked for as the pipe holds: ours must have the room. */
+static bool make_room(struct kernel_scan *scan, int fd)
+{
+	long size = LP_SYS3(SYS_fcntl, fd, F_GETPIPE_SZ, 0);
+
+	if (scan->pipe[0] < 0 && LP_SYS2(SYS_pipe2, scan->pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		return false;
+	return LP_SYS3(SYS_fcntl, scan->pipe[1], F_GETPIPE_SZ, 0) >= size ||
+	       LP_SYS3(SYS_fcntl, scan->pipe[1], F_SETPIPE_SZ, size) >= size;
+}
+
 static void scan_pipe(struct kernel_scan *scan, int fd)
 {
+	int waiting = 0;
+	long copied = 0;
 	long n;
 
-	if (scan->pipe[0] < 0 && LP_SYS2(SYS_pipe2, scan->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
-		lp_collect_note(scan->collection, LP_NOTE_WARNING,
-				"pipes could not be looked into: no descriptor is left");
+	/* The end for writing alone: what is in there comes out elsewhere. */
+	if ((LP_SYS3(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) == O_WRONLY ||
+	    LP_SYS3(SYS_ioctl, fd, FIONREAD, &waiting) < 0 || !waiting)
 		return;
-	}
-	n = LP_SYS4(SYS_tee, fd, scan->pipe[1], BUFFER_SIZE, 2 /* SPLICE_F_NONBLOCK */);
-	while (n > 0) {
+	if (make_room(scan, fd))
+		copied = LP_SYS4(SYS_tee, fd, scan->pipe[1], BUFFER_MAX,
+				 2 /* SPLICE_F_NONBLOCK */);
+	for (n = copied; n > 0;) {
 		long got = lp_sys_read(scan->pipe[0], scan->buffer, BUFFER_SIZE);
 
 		if (got <= 0)
-			return;
+			break;
 		push_bytes(scan, got);
 		n -= got;
 	}
+	if (copied < waiting)
+		lp_collect_blind(scan->collection,
+				 "a pipe could not be looked into: what is in it cannot be seen");
 }
 
 /*
@@ -183,9 +209,43 @@ static void scan_socket(struct kernel_scan *scan, int fd)
 	}
 	LP_SYS5(SYS_setsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, &before, sizeof(before));
 	if (n > 0)
-		lp_collect_note(scan->collection, LP_NOTE_WARNING,
-				"a unix socket holds more messages than are looked into: pointers in "
-				"them are not seen");
+		lp_collect_blind(scan->collection,
+				 "a unix socket holds more messages than are looked into");
+}
+
+static void scan_message_queue(struct kernel_scan *scan, int fd)
+{
+	struct mq_attr attributes = {0};
+
+	if (LP_SYS3(SYS_mq_getsetattr, fd, NULL, &attributes) < 0 || attributes.mq_curmsgs)
+		lp_collect_blind(scan->collection,
+				 "a POSIX message queue holds messages, which cannot be seen: read them first, or "
+				 "set trust_kernel=1 if no pointer is in them");
+}
+
+/* "eventfd-count:               2a": 64 bits of the program's choice. */
+static void scan_eventfd(struct kernel_scan *scan, uint32_t fd)
+{
+	char path[64];
+
+	append_number(append(path, "/proc/self/fdinfo/"), fd);
+	if (read_file(scan, path))
+		push_keyed(scan, "eventfd-count", ':');
+}
+
+/* A descriptor with a name in the file system. */
+static void scan_file(struct kernel_scan *scan, int fd)
+{
+	struct statfs file_system;
+	struct stat status;
+
+	if (LP_SYS2(SYS_fstat, fd, &status) < 0)
+		return;
+	if (S_ISFIFO(status.st_mode))
+		scan_pipe(scan, fd);
+	else if (S_ISREG(status.st_mode) && LP_SYS2(SYS_fstatfs, fd, &file_system) >= 0 &&
+		 file_system.f_type == MQUEUE_MAGIC)
+		scan_message_queue(scan, fd);
 }
 
 static void scan_descriptor(struct kernel_scan *scan, const char *name)
@@ -204,15 +264,18 @@ static void scan_descriptor(struct kernel_scan *scan, const char *name)
 	if (n <= 0)
 		return;
 	link[n] = 0;
-	if (!strncmp(link, "pipe:", 5))
-		scan_pipe(scan, (int)fd);
+	if (!strncmp(link, "pipe:", 5) || link[0] == '/')
+		scan_file(scan, (int)fd);
 	else if (!strncmp(link, "socket:", 7))
 		scan_socket(scan, (int)fd);
 	else if (!strcmp(link, "anon_inode:[eventpoll]"))
 		scan_epoll(scan, fd);
+	else if (!strcmp(link, "anon_inode:[eventfd]"))
+		scan_eventfd(scan, fd);
 	else if (!strcmp(link, "anon_inode:[io_uring]"))
-		lp_collect_note(scan->collection, LP_NOTE_WARNING,
-				"io_uring is in use: user data of pending requests is not seen");
+		lp_collect_blind(scan->collection,
+				 "io_uring is in use, and user data of its requests cannot be seen: set "
+				 "trust_kernel=1 if a request is never all that points to something");
 }
 
 static void scan_descriptors(struct kernel_scan *scan)
@@ -237,6 +300,113 @@ static void scan_descriptors(struct kernel_scan *scan)
 		lp_sys_close(directory);
 }
 
+/* --- Pending signals --- */
+
+/* Whether the mask behind KEY in the buffer, "SigPnd:\t0000000000000000", has a signal. */
+static bool has_signal(const struct kernel_scan *scan, const char *key)
+{
+	const char *at = strstr(scan->buffer, key);
+
+	return at && parse_hex(at + strlen(key));
+}
+
+static bool is_pending(struct kernel_scan *scan, int tid)
+{
+	char path[64];
+	char *at = append(path, "/proc/");
+
+	at = append(append_number(at, scan->collection->input->pid), "/task/");
+	append(append_number(at, (uint32_t)tid), "/status");
+	return read_file(scan, path) && (has_signal(scan, "SigPnd:\t") || has_signal(scan, "ShdPnd:\t"));
+}
+
+static void scan_signals(struct kernel_scan *scan)
+{
+	const struct lp_collect_input *input = scan->collection->input;
+	struct lp_thread *thread;
+	bool pending = false;
+	size_t i;
+
+	for (i = 0; !pending && input->queued_count && (thread = input->thread_at(i)); i++)
+		pending = thread->used && is_pending(scan, thread->tid);
+	if (!pending)
+		return;
+	for (i = 0; i < input->queued_count; i++)
+		push_word(scan, input->queued[i]);
+	if (input->queued_lost)
+		lp_collect_blind(scan->collection,
+				 "signals are pending, and more were queued than their values are kept");
+}
+
+/* --- System V message queues --- */
+
+/* Reads a decimal number and the blanks before it. */
+static const char *next_number(const char *at, long *number)
+{
+	*number = 0;
+	while (*at == ' ' || *at == '-')
+		at++;
+	for (; *at >= '0' && *at <= '9'; at++)
+		*number = *number * 10 + (*at - '0');
+	return at;
+}
+
+static void scan_messages(struct kernel_scan *scan, int queue, long count)
+{
+	char *message = scan->buffer;
+	long i;
+
+	for (i = 0; i < count; i++) {
+		long n = LP_SYS5(SYS_msgrcv, queue, message, BUFFER_SIZE - sizeof(long), i,
+				 IPC_NOWAIT | MSG_COPY | MSG_NOERROR);
+
+		if (n < 0) {
+			lp_collect_blind(scan->collection,
+					 "a System V message queue holds messages, which cannot be seen: set "
+					 "trust_kernel=1 if no pointer is in them");
+			return;
+		}
+		push_bytes(scan, n + (long)sizeof(long));
+	}
+}
+
+/* "key msqid perms cbytes qnum lspid ...": the queues that this process sent to last. */
+static void scan_message_queues(struct kernel_scan *scan)
+{
+	enum { KEY, QUEUE, PERMISSIONS, BYTES, COUNT, SENDER, COLUMNS };
+	char *copy = lp_own_map(BUFFER_SIZE);
+	long length = copy ? read_file(scan, "/proc/sysvipc/msg") : 0;
+	const char *line;
+
+	if (length)
+		memcpy(copy, scan->buffer, (size_t)length + 1);
+	for (line = length ? strchr(copy, '\n') : NULL; line && line[1]; line = strchr(line + 1, '\n')) {
+		const char *at = line + 1;
+		long columns[COLUMNS];
+		int i;
+
+		for (i = 0; i < COLUMNS; i++)
+			at = next_number(at, &columns[i]);
+		if (columns[COUNT] && columns[SENDER] == (long)scan->collection->input->pid)
+			scan_messages(scan, (int)columns[QUEUE], columns[COUNT]);
+	}
+	if (copy)
+		lp_own_unmap(copy, BUFFER_SIZE);
+}
+
+/* Asynchronous I/O has a ring in memory, but requests under way are only in the kernel. */
+static void scan_aio(struct kernel_scan *scan)
+{
+	const struct lp_vec *regions = &scan->collection->maps.regions;
+	size_t i;
+
+	for (i = 0; i < regions->count; i++)
+		if (!strncmp(lp_vec_at(regions, struct lp_region, i)->path, "/[aio]", 6))
+			lp_collect_blind(scan->collection,
+					 "Linux aio is in use, and its requests cannot be seen: set trust_kernel=1 "
+					 "if a request is never all that points to something");
+}
+
 void lp_kernel_words(struct lp_collection *collection)
 {
 	struct kernel_scan scan = {collection, lp_own_map(BUFFER_SIZE), {-1, -1}};
@@ -245,5 +415,8 @@ void lp_kernel_words(struct lp_collection *collection)
 		return;
 	scan_descriptors(&scan);
 	scan_timers(&scan);
+	scan_signals(&scan);
+	scan_message_queues(&scan);
+	scan_aio(&scan);
 	lp_own_unmap(scan.buffer, BUFFER_SIZE);
 }

@@ -31,6 +31,8 @@ const struct lp_option lp_option_table[] = {
 	 "and'ed to a word before it is taken for a pointer (tagged pointers)"},
 	{"unaligned", LP_OPT_BOOL, EVERYWHERE, MEMBER(unaligned), "0",
 	 "also look for pointers at 4-byte alignment"},
+	{"trust_kernel", LP_OPT_BOOL, EVERYWHERE, MEMBER(trust_kernel), "0",
+	 "report although requests to the kernel (io_uring, aio, message queues) cannot be seen"},
 	{"keep_raw", LP_OPT_BOOL, EVERYWHERE, MEMBER(keep_raw), "0",
 	 "keep the raw snapshot beside the profile, as OUTPUT.raw"},
 	{"reporter", LP_OPT_STRING, LP_OPT_TARGET, MEMBER(reporter), "",

@@ -30,6 +30,7 @@ struct lp_options {
 	uint32_t signal;	  /* the trigger, and what stops threads */
 	bool at_exit;		  /* a snapshot when the program exits */
 	bool unaligned;		  /* also take pointers at 4-byte alignment */
+	bool trust_kernel;	  /* report though the kernel may hold pointers that cannot be seen */
 	bool keep_raw;		  /* keep the raw snapshot beside the profile, as OUTPUT.raw */
 	bool help;		  /* print the table to stderr and go on */
 };

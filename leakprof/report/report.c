@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "core/options.h"
 #include "core/stream_names.h"
 #include "core/stream_read.h"
 #include "report/report.h"
@@ -142,5 +143,18 @@ uint64_t lp_report_leaked(const struct lp_report *report)
 
 const char *lp_report_unmeasured(const struct lp_report *report)
 {
+	size_t i;
+
+	for (i = 0; report->measured == LP_MEASURED_FAILED && i < report->note_count; i++)
+		if (report->notes[i].severity == LP_NOTE_ERROR)
+			return report->notes[i].text;
 	return lp_measured_reason(report->measured);
+}
+
+void lp_report_name(const struct lp_report *report, const char *pattern, char *name, size_t size)
+{
+	const char *program = strrchr(report->program, '/');
+
+	lp_options_expand(pattern, report->pid, report->serial, program ? program + 1 : report->program,
+			  report->time_ns / 1000000000u, name, size);
 }

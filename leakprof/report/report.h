@@ -123,6 +123,9 @@ uint64_t lp_report_leaked(const struct lp_report *report);
 /* Why nothing was measured, or NULL: then no leak means none. */
 const char *lp_report_unmeasured(const struct lp_report *report);
 
+/* Fills the % signs of PATTERN (see struct lp_options, output) in for REPORT, cut to SIZE bytes. */
+void lp_report_name(const struct lp_report *report, const char *pattern, char *name, size_t size);
+
 /* The profile as gzip'd pprof, to be freed. Returns 0 or -ENOMEM. */
 int lp_report_profile(const struct lp_report *report, void **data, size_t *size);
 

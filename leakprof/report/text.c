@@ -126,13 +126,18 @@ static void write_site(const struct lp_site *site, FILE *file, bool colour)
 static void write_notes(const struct lp_report *report, FILE *file)
 {
 	static const char *const words[] = {"note", "note", "warning", "error"};
+	const char *said = lp_report_unmeasured(report);
+	const char *gap = "\n";
 	size_t i;
 
 	for (i = 0; i < report->note_count; i++) {
 		unsigned severity = report->notes[i].severity;
 
-		fprintf(file, "%s%s: %s\n", i ? "" : "\n", words[severity < 4 ? severity : 1],
+		if (report->notes[i].text == said)
+			continue;
+		fprintf(file, "%s%s: %s\n", gap, words[severity < 4 ? severity : 1],
 			report->notes[i].text);
+		gap = "";
 	}
 }
 

@@ -17,7 +17,9 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <ucontext.h>
@@ -722,6 +724,116 @@ static void drop_messages(void)
 	__asm__ volatile("" : : "r"(bytes) : "memory");
 }
 
+/* A full pipe: the pointer is the last that went in. */
+static void hold_full_pipe(void *gate)
+{
+	static const char filler[65536 - sizeof(gate) - 1];
+
+	if (pipe(ends) || write(ends[1], filler, sizeof(filler)) != sizeof(filler))
+		abort();
+	send_pointer(gate);
+}
+
+static void drop_full_pipe(void)
+{
+	static char bytes[65536];
+
+	if (read(ends[0], bytes, sizeof(bytes)) != sizeof(bytes))
+		abort();
+	memset(bytes, 0, sizeof(bytes));
+	__asm__ volatile("" : : "r"(bytes) : "memory");
+}
+
+static void hold_eventfd(void *gate)
+{
+	uint64_t count = (uintptr_t)gate;
+
+	ends[0] = eventfd(0, 0);
+	if (write(ends[0], &count, sizeof(count)) != sizeof(count))
+		abort();
+}
+
+static void drop_eventfd(void)
+{
+	uint64_t count;
+
+	if (read(ends[0], &count, sizeof(count)) != sizeof(count))
+		abort();
+	__asm__ volatile("" : "=m"(count));
+	count = 0;
+	__asm__ volatile("" : : "r"(&count) : "memory");
+}
+
+struct message {
+	long type;
+	void *gate;
+};
+
+static int message_queue;
+
+/* Behind another one. The queue outlives the process: the test removes it. */
+static void hold_sysv_message(void *gate)
+{
+	struct message message = {1, NULL};
+
+	message_queue = msgget(IPC_PRIVATE, 0600);
+	if (message_queue < 0 || msgsnd(message_queue, &message, sizeof(gate), 0))
+		abort();
+	message.gate = gate;
+	if (msgsnd(message_queue, &message, sizeof(gate), 0))
+		abort();
+}
+
+static void drop_sysv_message(void)
+{
+	struct message message;
+
+	if (msgrcv(message_queue, &message, sizeof(message.gate), 0, 0) < 0 ||
+	    msgrcv(message_queue, &message, sizeof(message.gate), 0, 0) < 0)
+		abort();
+	memset(&message, 0, sizeof(message));
+	__asm__ volatile("" : : "r"(&message) : "memory");
+}
+
+/* --- Pending signals --- */
+
+/* Before the runtime starts, as it may keep a mask a goroutine. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 3);
+	sigaddset(&set, SIGRTMIN + 4);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void hold_queued_signal(void *gate)
+{
+	if (sigqueue(getpid(), SIGRTMIN + 3, (union sigval){.sival_ptr = gate}))
+		abort();
+}
+
+static void hold_thread_signal(void *gate)
+{
+	if (pthread_sigqueue(pthread_self(), SIGRTMIN + 4, (union sigval){.sival_ptr = gate}))
+		abort();
+}
+
+static void drop_signal(void)
+{
+	siginfo_t info;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 3);
+	sigaddset(&set, SIGRTMIN + 4);
+	if (sigwaitinfo(&set, &info) < 0)
+		abort();
+	memset(&info, 0, sizeof(info));
+	__asm__ volatile("" : : "r"(&info) : "memory");
+}
+
 /* --- Other goroutines --- */
 
 static gate_t bedroom;
@@ -830,6 +942,11 @@ static const struct holder holders[] = {
 	{"pipe", hold_pipe, drop_messages},
 	{"socket", hold_socket, drop_messages},
 	{"datagram", hold_datagram, drop_messages},
+	{"full_pipe", hold_full_pipe, drop_full_pipe},
+	{"eventfd", hold_eventfd, drop_eventfd},
+	{"sysv_message", hold_sysv_message, drop_sysv_message},
+	{"queued_signal", hold_queued_signal, drop_signal},
+	{"thread_signal", hold_thread_signal, drop_signal},
 	{"sleeper", hold_sleeper, drop_sleeper},
 	{"reader", hold_reader, drop_reader},
 	{"waiter", hold_waiter, drop_bedroom},
@@ -878,6 +995,7 @@ int main(int argc, char **argv)
 	}
 	/* stdio's buffer, allocated later, would hold what freed blocks left in its memory. */
 	setvbuf(stdout, NULL, _IONBF, 0);
+	block_signals();
 	runtime_init();
 	run(hold);
 	if (!strcmp(argv[2], "leak"))
