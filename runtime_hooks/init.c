@@ -149,6 +149,7 @@ static void after_fork(void)
 	lp_pid = (int)LP_SYS0(SYS_getpid);
 	exit_collected = 0;
 	lp_registry_after_fork();
+	lp_annotations_after_fork();
 	lp_threads_after_fork();
 	lp_stop_after_fork();
 	lp_snapshot_after_fork();

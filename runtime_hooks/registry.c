@@ -4,7 +4,7 @@
  * the snapshot can read them whatever the target was doing, and one hash table per runtime from
  * handle to record. A record is published by its id, written last. Records are taken under a lock
  * that is held for a few instructions; the tables belong to the one thread that their runtime runs
- * in.
+ * in, and annotated runtimes have none: they keep the record's address themselves.
  */
 #include <string.h>
 #include <time.h>
@@ -158,42 +158,46 @@ void lp_runtime_seen(struct lp_runtime *runtime)
 	runtime->seen = true;
 }
 
+static void fill(struct lp_goroutine *goroutine, struct lp_runtime *runtime, const struct lp_goroutine *values)
+{
+	uint32_t slot = goroutine->slot;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	*goroutine = *values;
+	goroutine->id = 0;
+	goroutine->slot = slot;
+	goroutine->created_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	goroutine->runtime = runtime;
+}
+
 struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct lp_goroutine *values)
 {
 	struct lp_goroutine *goroutine;
-	struct timespec now;
 	uint64_t id;
 
 	if (!lp_awake())
 		return NULL;
-	goroutine = reserve(runtime) ? take(&id) : NULL;
+	goroutine = runtime->shared || reserve(runtime) ? take(&id) : NULL;
 	if (!goroutine) {
 		lp_dormant("no memory for another goroutine record");
 		return NULL;
 	}
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	goroutine->creator = values->creator;
-	goroutine->created_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-	goroutine->handle = values->handle;
-	goroutine->stack_low = values->stack_low;
-	goroutine->stack_high = values->stack_high;
-	goroutine->entry = values->entry;
-	goroutine->created_pc = values->created_pc;
-	goroutine->wait = NULL;
-	goroutine->runtime = runtime;
-	goroutine->since_ns = 0;
-	goroutine->flags = values->flags;
+	fill(goroutine, runtime, values);
 	__atomic_store_n(&goroutine->id, id, __ATOMIC_RELEASE);
+	if (!(goroutine->flags & (LP_T_SERVICE | LP_T_MAIN)))
+		__atomic_fetch_add(&runtime->created, 1, __ATOMIC_RELAXED);
+	if (runtime->shared)
+		return goroutine;
 	insert(runtime, goroutine);
 	runtime->table_used++;
-	runtime->created += !(goroutine->flags & (LP_T_SERVICE | LP_T_MAIN));
 	return goroutine;
 }
 
 void lp_goroutine_ending(struct lp_goroutine *goroutine)
 {
 	if (!(goroutine->flags & (LP_T_ENDING | LP_T_SERVICE | LP_T_MAIN)))
-		goroutine->runtime->finished++;
+		__atomic_fetch_add(&goroutine->runtime->finished, 1, __ATOMIC_RELAXED);
 	goroutine->flags |= LP_T_ENDING;
 }
 
@@ -203,9 +207,13 @@ void lp_goroutine_end(struct lp_goroutine *goroutine)
 
 	lp_goroutine_ending(goroutine);
 	__atomic_store_n(&goroutine->id, 0, __ATOMIC_RELEASE);
-	delete (runtime, goroutine);
-	runtime->table_used--;
-	give_back(goroutine);
+	if (!runtime->shared) {
+		delete (runtime, goroutine);
+		runtime->table_used--;
+	}
+	/* A checked one is kept, so that a later call for it is noticed. */
+	if (!goroutine->checked)
+		give_back(goroutine);
 }
 
 void lp_runtime_reset(struct lp_runtime *runtime)
@@ -227,7 +235,8 @@ void lp_registry_after_fork(void)
 	for (i = 0; i < lp_runtime_count; i++) {
 		struct lp_runtime *runtime = lp_runtimes[i];
 
-		if (!runtime->seen)
+		/* Of one that several threads use, any thread may go on with any goroutine. */
+		if (!runtime->seen || runtime->shared)
 			continue;
 		if (lp_self && lp_self->tid == runtime->thread)
 			runtime->thread = tid;

@@ -90,6 +90,35 @@ const sigset_t *lp_without_signal(const sigset_t *set, sigset_t *copy);
 /* What was sent with queued signals: *COUNT words. *LOST: there were more. */
 const uintptr_t *lp_queued_values(size_t *count, bool *lost);
 
+/* --- annotate.c --- */
+
+#define LP_ANNOTATED_MAX 8 /* runtimes */
+
+/* What the program says of its memory (leakprof.h). */
+enum lp_region_use { LP_USE_NONE, LP_USE_INTERNAL, LP_USE_ROOT, LP_USE_IGNORED };
+
+struct lp_annotation {
+	uintptr_t address;
+	size_t size;
+	enum lp_region_use use;
+};
+
+/* The table: *COUNT slots, those of LP_USE_NONE unused. For the snapshot. */
+const struct lp_annotation *lp_annotations(size_t *count);
+
+void lp_annotations_after_fork(void);
+
+/* --- check.c: with check_annotations=1 --- */
+
+struct leakprof_goroutine;
+struct leakprof_new;
+
+enum { LP_CHECK_FINISHED = 100 }; /* beside enum leakprof_call */
+
+/* Say on stderr what is wrong with a call, if anything is. */
+void lp_check_new(const struct leakprof_new *info, const void *caller);
+void lp_check_call(struct leakprof_goroutine *goroutine, int call, const void *argument, const void *caller);
+
 /* --- restart.c --- */
 
 /* Called by the handler: makes the system call that our signal interrupted be made again. */

@@ -13,6 +13,7 @@
 #include "core/thread.h"
 
 #define RED_ZONE 128
+#define KEEP_BYTES (1u << 20)
 #define REALLOC_FRAMES                                                                             \
 	1024 /* how far above SP a thread in realloc may keep the new block's address */
 
@@ -33,6 +34,33 @@ void lp_collect_blind(struct lp_collection *collection, const char *text)
 
 	collection->blind |= !trusted;
 	lp_collect_note(collection, trusted ? LP_NOTE_WARNING : LP_NOTE_ERROR, text);
+}
+
+void *lp_collect_keep(struct lp_collection *collection, const void *data, size_t size)
+{
+	size_t room = LP_ALIGN_UP(size, sizeof(uintptr_t));
+	void *copy;
+
+	if (room > collection->kept_left) {
+		collection->kept_left = room > KEEP_BYTES ? room : KEEP_BYTES;
+		collection->kept = lp_own_map(collection->kept_left);
+		if (!collection->kept) {
+			collection->kept_left = 0;
+			return NULL;
+		}
+	}
+	copy = memcpy(collection->kept, data, size);
+	collection->kept += room;
+	collection->kept_left -= room;
+	return copy;
+}
+
+void lp_collect_cut(struct lp_collection *collection, const void *address, size_t size)
+{
+	const struct lp_region *region = lp_maps_find(&collection->maps, (uintptr_t)address);
+
+	if (region && !region->shared && region->prot & PROT_WRITE && region->end - (uintptr_t)address >= size)
+		memset((void *)(uintptr_t)address, 0, size);
 }
 
 int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_input *input)
@@ -99,16 +127,16 @@ static void locate(struct lp_collection *collection, struct lp_node *node)
 	node->handle_high = node->handle_low + 1;
 	node->stack_low = (uintptr_t)goroutine->stack_low;
 	node->stack_high = (uintptr_t)goroutine->stack_high;
-	thread = thread_of(collection, goroutine->runtime->thread);
+	thread = thread_of(collection, goroutine->thread ? goroutine->thread : goroutine->runtime->thread);
 	if (!node->stack_low && thread && thread->stack_low) {
 		node->stack_low = thread->stack_low;
 		node->stack_high = native_top(collection, thread);
 	}
 	node->scan_low = node->stack_low;
 	node->scan_high = node->stack_high;
-	goroutine->runtime->adapter->locate(collection, node);
 	if ((uintptr_t)node->wait >= node->stack_low && (uintptr_t)node->wait < node->stack_high)
 		node->scan_low = (uintptr_t)node->wait;
+	goroutine->runtime->adapter->locate(collection, node);
 }
 
 static const struct lp_region *main_stack(const struct lp_collection *collection)
@@ -204,7 +232,7 @@ static bool native_is_goroutine(struct lp_collection *collection, const struct l
 		const struct lp_node *node =
 			lp_vec_at(&collection->verdicts.nodes, struct lp_node, i);
 
-		if (node->main && node->stack_low == thread->stack_low)
+		if (node->stack_low == thread->stack_low)
 			return true;
 	}
 	return false;
@@ -465,6 +493,9 @@ int lp_collect_verdicts(struct lp_collection *collection)
 	for (i = 0; i < input->runtime_count; i++)
 		if (input->runtimes[i]->seen)
 			input->runtimes[i]->adapter->inspect(collection, input->runtimes[i]);
+	for (i = 0; i < input->runtime_count; i++)
+		if (input->runtimes[i]->seen)
+			input->runtimes[i]->adapter->cut(collection, input->runtimes[i]);
 	override_running(collection);
 	each_thread(collection, mark_registers);
 	each_thread(collection, mark_realloc);

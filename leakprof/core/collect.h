@@ -72,6 +72,8 @@ struct lp_collection {
 	bool scan_service; /* service goroutines run the program's callbacks: scan their stacks too
 			    */
 	enum lp_measured measured;
+	char *kept; /* room for lp_collect_keep */
+	size_t kept_left;
 	bool blind; /* the kernel may hold pointers that cannot be seen */
 };
 
@@ -84,6 +86,13 @@ void lp_collect_note(struct lp_collection *collection, enum lp_severity severity
 /* The kernel holds words of the target that cannot be seen, as TEXT (a constant) says: nothing can be reported,
  * unless the option trust_kernel says that no pointer is among them. */
 void lp_collect_blind(struct lp_collection *collection, const char *text);
+
+/* A copy of SIZE bytes at DATA, 8-byte aligned, for as long as the collection. NULL: there is no memory. */
+void *lp_collect_keep(struct lp_collection *collection, const void *data, size_t size);
+
+/* Clears SIZE bytes at ADDRESS in the frozen copy: nothing is followed from there. Memory that the target shares is left as it
+ * is. */
+void lp_collect_cut(struct lp_collection *collection, const void *address, size_t size);
 
 /* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in
  * pipes, queued signals. */

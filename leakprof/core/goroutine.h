@@ -44,30 +44,48 @@ struct lp_wait {
 	void *object; /* what the adapter's kind waits on; its meaning is the adapter's */
 };
 
+struct leakprof_label;
 struct lp_runtime;
 
-/* In the target. ID is 0 in a free slot and is written last. */
+/*
+ * In the target. ID is 0 in a free slot and is written last. It begins as struct leakprof_goroutine does, and the wait of an
+ * annotated runtime as struct leakprof_wait (leakprof.h).
+ */
 struct lp_goroutine {
+	struct lp_wait *wait; /* NULL: not in a blocking call */
+	void *sp;	      /* annotated: where its stack was left; NULL: unknown */
+	uint32_t checked;     /* annotated: calls are checked */
+	uint16_t flags;	      /* enum lp_target_flag bits */
+	uint16_t label_count;
 	uint64_t id;
 	uint64_t creator;
 	uint64_t created_ns; /* CLOCK_REALTIME */
-	void *handle;	     /* the runtime's own: a pth_t, st_thread_t */
+	void *handle;	     /* the runtime's own: a pth_t, st_thread_t, control block */
 	char *stack_low;     /* NULL: the stack of its OS thread */
 	char *stack_high;
 	void *entry;
 	void *created_pc;
-	struct lp_wait *wait; /* NULL: not in a blocking call */
 	struct lp_runtime *runtime;
-	uint64_t since_ns; /* when the wait began, by the runtime's own clock; 0: unknown */
-	uint32_t flags;	   /* enum lp_target_flag bits */
-	uint32_t slot;	   /* next free slot while free */
+	const char *name;
+	const struct leakprof_label *labels;
+	uint32_t handle_size; /* annotated */
+	uint16_t data_offset; /* annotated: the program's words in the control block, in units of 8 bytes */
+	uint16_t data_size;   /* LP_DATA_REST: up to its end */
+	int32_t thread; /* of one without a stack of its own; 0: the runtime's */
+	uint32_t slot;	/* next free slot while free */
 };
+
+#define LP_DATA_REST 0xffffu
+
+_Static_assert(sizeof(struct lp_goroutine) <= 128, "bytes per goroutine");
 
 enum lp_target_flag {
 	LP_T_MAIN = 1,	  /* the goroutine that the runtime was started in */
-	LP_T_ENDING = 4,  /* it is on its way out: running its last handlers, or gone */
 	LP_T_SERVICE = 2, /* the runtime's own (scheduler, idle thread): no goroutine for the user,
 			     no root */
+	LP_T_ENDING = 4,  /* it is on its way out: running its last handlers, or gone */
+	LP_T_CANCELLABLE = 8,
+	LP_T_IGNORED = 16,
 };
 
 #endif

@@ -241,6 +241,35 @@ static void cut_pool(struct lp_mark *mark, const struct range *pool)
 		lp_vec_push(&mark->pieces, &piece);
 }
 
+/* Takes the stacks out of the roots: a stack in a program's variable is a stack. */
+static void cut_roots(struct lp_mark *mark)
+{
+	struct lp_vec whole = mark->roots;
+	size_t i;
+
+	if (!mark->stacks.count)
+		return;
+	mark->roots = LP_VEC(struct range);
+	for (i = 0; i < whole.count; i++) {
+		struct range root = *lp_vec_at(&whole, struct range, i);
+		long floor = lp_vec_floor(&mark->stacks, root.start);
+		size_t next = floor < 0 ? 0 : (size_t)floor;
+
+		for (; next < mark->stacks.count; next++) {
+			const struct piece *stack = lp_vec_at(&mark->stacks, struct piece, next);
+
+			if (stack->start >= root.end)
+				break;
+			if (stack->end <= root.start)
+				continue;
+			add_range(&mark->roots, root.start, stack->start);
+			root.start = stack->end;
+		}
+		add_range(&mark->roots, root.start, root.end);
+	}
+	lp_vec_free(&whole);
+}
+
 static bool index_piece(struct lp_mark *mark, const struct piece *piece)
 {
 	uintptr_t page;
@@ -280,11 +309,12 @@ static bool index_pieces(struct lp_mark *mark)
 int lp_mark_ready(struct lp_mark *mark, const struct lp_mark_client *client)
 {
 	mark->client = *client;
+	if (!index_heap(mark) || !index_pieces(mark))
+		return -ENOMEM;
+	cut_roots(mark);
 	lp_vec_sort(&mark->roots);
 	lp_vec_sort(&mark->arenas);
-	if (!index_heap(mark) || !index_pieces(mark) || lp_vec_failed())
-		return -ENOMEM;
-	return 0;
+	return lp_vec_failed() ? -ENOMEM : 0;
 }
 
 /* --- Looking up --- */

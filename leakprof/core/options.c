@@ -33,6 +33,8 @@ const struct lp_option lp_option_table[] = {
 	 "also look for pointers at 4-byte alignment"},
 	{"trust_kernel", LP_OPT_BOOL, EVERYWHERE, MEMBER(trust_kernel), "0",
 	 "report although requests to the kernel (io_uring, aio, message queues) cannot be seen"},
+	{"check_annotations", LP_OPT_BOOL, EVERYWHERE, MEMBER(check_annotations), "0",
+	 "check each call of leakprof.h, and say what is wrong"},
 	{"keep_raw", LP_OPT_BOOL, EVERYWHERE, MEMBER(keep_raw), "0",
 	 "keep the raw snapshot beside the profile, as OUTPUT.raw"},
 	{"reporter", LP_OPT_STRING, LP_OPT_TARGET, MEMBER(reporter), "",

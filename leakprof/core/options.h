@@ -31,6 +31,7 @@ struct lp_options {
 	bool at_exit;		  /* a snapshot when the program exits */
 	bool unaligned;		  /* also take pointers at 4-byte alignment */
 	bool trust_kernel;	  /* report though the kernel may hold pointers that cannot be seen */
+	bool check_annotations;	  /* check each call of leakprof.h */
 	bool keep_raw;		  /* keep the raw snapshot beside the profile, as OUTPUT.raw */
 	bool help;		  /* print the table to stderr and go on */
 };

@@ -5,9 +5,7 @@
  *
  * In the target an adapter interposes the library's public calls and tells the registry who is
  * created, who ends, and who waits. In the snapshot, on the frozen copy, it answers the questions
- * of struct lp_adapter from the library's own state. It may overwrite links of the library in that
- * copy, which the target does not see, so that marking does not follow them from object to waiter
- * or from goroutine to goroutine.
+ * of struct lp_adapter from the library's own state.
  */
 #ifndef LP_CORE_RUNTIME_H
 #define LP_CORE_RUNTIME_H
@@ -23,18 +21,18 @@ struct lp_node;
 
 struct lp_runtime {
 	const struct lp_adapter *adapter;
-	struct lp_goroutine **table; /* by handle: open addressing */
+	const char *name;	     /* for people: "GNU Pth" */
+	struct lp_goroutine **table; /* by handle: open addressing; NULL: annotated */
 	size_t table_size;	     /* a power of two */
 	size_t table_used;
 	uint64_t created; /* without service goroutines */
 	uint64_t finished;
 	int thread; /* TID of the OS thread that it runs in */
 	bool seen;  /* it was initialised in this process */
+	bool shared; /* used by several threads, without a table */
 };
 
 struct lp_adapter {
-	const char *name; /* for people: "GNU Pth" */
-
 	/* An address in the library's code or data: its loaded object is no root. 0: not loaded. */
 	uintptr_t (*address)(void);
 
@@ -50,6 +48,12 @@ struct lp_adapter {
 	 * extra memory (lp_node_*). The library's own roots are queued here.
 	 */
 	void (*inspect)(struct lp_collection *collection, struct lp_runtime *runtime);
+
+	/*
+	 * Called when every runtime is inspected: takes out of the frozen copy what leads from objects to waiters and from
+	 * goroutine to goroutine (lp_collect_cut), so that marking does not follow it.
+	 */
+	void (*cut)(struct lp_collection *collection, struct lp_runtime *runtime);
 };
 
 #endif

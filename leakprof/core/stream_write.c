@@ -269,7 +269,7 @@ static void put_runtimes(struct writer *writer)
 
 		if (!runtime->seen)
 			continue;
-		raw.name = intern(writer, runtime->adapter->name);
+		raw.name = intern(writer, runtime->name);
 		raw.path = elf ? intern(writer, elf->path) : 0;
 		lp_vec_push(&runtimes, &raw);
 	}

@@ -672,23 +672,21 @@ static bool in_ring(const struct pth_event *first, const struct pth_event *event
 }
 
 /* Clears the arguments that EVENT does not use: malloc left there what the memory held before. */
-static void forget_words(struct pth_event *event, bool waited_for)
+static void forget_words(struct lp_collection *collection, struct pth_event *event, bool waited_for)
 {
 	size_t used = LP_ARRAY_SIZE(event->args.words);
-	size_t i;
 
 	if (!waited_for || event->type == EVENT_FD || event->type == EVENT_TIME)
 		used = 0;
 	else if (event->type == EVENT_MSG || event->type == EVENT_MUTEX ||
 		 event->type == EVENT_COND || event->type == EVENT_TID)
 		used = 1;
-	for (i = used; i < LP_ARRAY_SIZE(event->args.words); i++)
-		event->args.words[i] = 0;
+	lp_collect_cut(collection, &event->args.words[used], sizeof(event->args.words) - used * sizeof(uintptr_t));
 }
 
 /* The library's static events keep what they were last used for: a thread that no longer waits
  * holds nothing. */
-static void forget_old_events(struct pth *thread)
+static void forget_old_events(struct lp_collection *collection, struct pth *thread)
 {
 	size_t i;
 
@@ -696,12 +694,12 @@ static void forget_old_events(struct pth *thread)
 		struct pth_event *event = thread->data[i];
 
 		if (own_keys[i] && event)
-			forget_words(event, in_ring(thread->events, event));
+			forget_words(collection, event, in_ring(thread->events, event));
 	}
 }
 
 /* Cuts a ring of mutexes or message ports apart. */
-static void cut_ring(struct ring_node *first)
+static void cut_ring(struct lp_collection *collection, struct ring_node *first)
 {
 	struct ring_node *node = first;
 	unsigned n = 0;
@@ -709,25 +707,25 @@ static void cut_ring(struct ring_node *first)
 	while (node && n++ < RING_MAX) {
 		struct ring_node *next = node->next;
 
-		node->next = node->prev = NULL;
-		node = next;
+		lp_collect_cut(collection, node, sizeof(*node));
+		node = next == first ? NULL : next;
 	}
 }
 
-static void cut_mutexes(struct ring_node *first)
+static void cut_mutexes(struct lp_collection *collection, struct ring_node *first)
 {
 	struct ring_node *node = first;
 	unsigned n = 0;
 
 	while (node && n++ < RING_MAX) {
-		((struct pth_mutex *)node)->owner = NULL;
+		lp_collect_cut(collection, &((struct pth_mutex *)node)->owner, sizeof(struct pth *));
 		node = node->next == first ? NULL : node->next;
 	}
-	cut_ring(first);
+	cut_ring(collection, first);
 }
 
 /* Every message port is in one ring with every other: one that is waited for leads to all. */
-static void cut_ports(struct pth_event *first)
+static void cut_ports(struct lp_collection *collection, struct pth_event *first)
 {
 	struct pth_event *event = first;
 	unsigned n = 0;
@@ -737,10 +735,10 @@ static void cut_ports(struct pth_event *first)
 			struct ring_node *node = &event->args.port->node;
 
 			do {
-				((struct pth_msgport *)node)->creator = NULL;
+				lp_collect_cut(collection, &((struct pth_msgport *)node)->creator, sizeof(struct pth *));
 				node = node->next;
 			} while (node != &event->args.port->node && n++ < RING_MAX);
-			cut_ring(node);
+			cut_ring(collection, node);
 		}
 		event = event->next;
 	} while (event != first && n++ < RING_MAX);
@@ -769,11 +767,10 @@ static void inspect_node(struct lp_collection *collection, struct lp_node *node,
 
 static void cut_links(struct lp_collection *collection, struct lp_node *node, struct pth *thread)
 {
-	(void)collection;
 	if (thread->events && !lp_node_hidden(node))
-		cut_ports(thread->events);
-	cut_mutexes(thread->mutexes);
-	forget_old_events(thread);
+		cut_ports(collection, thread->events);
+	cut_mutexes(collection, thread->mutexes);
+	forget_old_events(collection, thread);
 }
 
 static void set_handle_wakes(struct lp_collection *collection)
@@ -798,11 +795,16 @@ static void inspect(struct lp_collection *collection, struct lp_runtime *runtime
 
 	(void)runtime;
 	each_node(collection, inspect_node);
-	each_node(collection, cut_links);
 	set_handle_wakes(collection);
 	lp_mark_range(collection->mark, trampoline, trampoline + 5 * sizeof(void *));
 }
 
-static const struct lp_adapter adapter = {"GNU Pth", address, locate, inspect};
+static void cut(struct lp_collection *collection, struct lp_runtime *runtime)
+{
+	(void)runtime;
+	each_node(collection, cut_links);
+}
 
-struct lp_runtime lp_pth = {.adapter = &adapter};
+static const struct lp_adapter adapter = {address, locate, inspect, cut};
+
+struct lp_runtime lp_pth = {.adapter = &adapter, .name = "GNU Pth"};

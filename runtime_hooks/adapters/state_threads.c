@@ -376,16 +376,16 @@ static void inspect_thread(struct lp_collection *collection, struct lp_node *nod
 }
 
 /* From a lock or condition to its waiters and its owner: not a way that the program can go. */
-static void cut_links(const struct lp_node *node)
+static void cut_links(struct lp_collection *collection, const struct lp_node *node)
 {
 	const struct lp_wait *wait = node->wait;
 
 	if (!wait || !wait->object)
 		return;
 	if (wait->kind == &kinds[KIND_MUTEX])
-		memset(wait->object, 0, sizeof(struct st_mutex));
+		lp_collect_cut(collection, wait->object, sizeof(struct st_mutex));
 	else if (wait->kind == &kinds[KIND_COND] || wait->kind == &kinds[KIND_TIMED_COND])
-		memset(wait->object, 0, sizeof(struct list));
+		lp_collect_cut(collection, wait->object, sizeof(struct list));
 }
 
 static void inspect(struct lp_collection *collection, struct lp_runtime *runtime)
@@ -408,14 +408,21 @@ static void inspect(struct lp_collection *collection, struct lp_runtime *runtime
 		if (!lp_node_hidden(node))
 			inspect_thread(collection, node, thread);
 	}
+}
+
+static void cut(struct lp_collection *collection, struct lp_runtime *runtime)
+{
+	struct lp_vec *nodes = &collection->verdicts.nodes;
+	size_t i;
+
 	for (i = 0; i < nodes->count; i++) {
 		const struct lp_node *node = lp_vec_at(nodes, struct lp_node, i);
 
 		if (node->goroutine->runtime == runtime && !lp_node_hidden(node))
-			cut_links(node);
+			cut_links(collection, node);
 	}
 }
 
-static const struct lp_adapter adapter = {"State Threads", address, locate, inspect};
+static const struct lp_adapter adapter = {address, locate, inspect, cut};
 
-struct lp_runtime lp_state_threads = {.adapter = &adapter};
+struct lp_runtime lp_state_threads = {.adapter = &adapter, .name = "State Threads"};
