@@ -11,6 +11,10 @@
 #include "core/own.h"
 #include "core/sys.h"
 #include "core/thread.h"
+#include "leakprof.h"
+
+#define NAME_MAX_BYTES 256
+#define LABELS_MAX 64
 
 struct interned {
 	const char *text;
@@ -39,6 +43,8 @@ struct writer {
 	struct lp_vec code;	/* struct range: executable memory */
 	struct lp_vec stacks;	/* struct lp_raw_stack */
 	struct lp_vec stack_bytes;
+	struct lp_vec labels; /* struct lp_raw_label */
+	struct interned names[256]; /* a cache of the program's strings, by address */
 	struct stack_slot *slots;
 	size_t slot_count;
 	uint32_t crc_table[8][256];
@@ -158,6 +164,29 @@ static uint32_t intern(struct writer *writer, const char *text)
 	entry.offset = add_string(writer, text);
 	lp_vec_push(&writer->interned, &entry);
 	return entry.offset;
+}
+
+/* A string of the program's, cut off where it is long. NULL or unreadable: the empty string. */
+static uint32_t add_name(struct writer *writer, const char *text)
+{
+	struct interned *known = &writer->names[(uintptr_t)text / 8 % LP_ARRAY_SIZE(writer->names)];
+	const struct lp_region *region = lp_maps_find(&writer->collection->maps, (uintptr_t)text);
+	char copy[NAME_MAX_BYTES];
+	size_t room;
+	size_t n = 0;
+
+	if (!text || !region || !(region->prot & PROT_READ))
+		return 0;
+	if (known->text == text)
+		return known->offset;
+	room = region->end - (uintptr_t)text;
+	while (n < room && n + 1 < sizeof(copy) && text[n]) {
+		copy[n] = text[n] >= ' ' ? text[n] : '?';
+		n++;
+	}
+	copy[n] = 0;
+	*known = (struct interned){text, add_string(writer, copy)};
+	return known->offset;
 }
 
 /* --- Sections --- */
@@ -407,6 +436,24 @@ static uint32_t copy_stack(struct writer *writer, const struct lp_node *node)
 
 /* --- Goroutines --- */
 
+static void add_labels(struct writer *writer, const struct lp_goroutine *goroutine, uint32_t number)
+{
+	const struct leakprof_label *labels = goroutine->labels;
+	const struct lp_region *region = lp_maps_find(&writer->collection->maps, (uintptr_t)labels);
+	size_t count = goroutine->label_count < LABELS_MAX ? goroutine->label_count : LABELS_MAX;
+	size_t i;
+
+	if (!labels || !region || region->end - (uintptr_t)labels < count * sizeof(*labels))
+		return;
+	for (i = 0; i < count; i++) {
+		struct lp_raw_label label = {.goroutine = number,
+					     .key = add_name(writer, labels[i].key),
+					     .value = add_name(writer, labels[i].value)};
+
+		lp_vec_push(&writer->labels, &label);
+	}
+}
+
 static void add_goroutine(struct writer *writer, struct lp_vec *goroutines,
 			  const struct lp_node *node)
 {
@@ -425,9 +472,11 @@ static void add_goroutine(struct writer *writer, struct lp_vec *goroutines,
 		.verdict = node->live ? LP_LIVE : LP_LEAKED,
 		.flags = node->main ? LP_G_MAIN : 0,
 		.wait = intern(writer, node->label),
+		.name = add_name(writer, goroutine->name),
 		.stack = copy_stack(writer, node),
 	};
 
+	add_labels(writer, goroutine, (uint32_t)goroutines->count);
 	lp_vec_push(goroutines, &raw);
 }
 
@@ -444,6 +493,7 @@ static void put_goroutines(struct writer *writer)
 			add_goroutine(writer, &goroutines, node);
 	}
 	put_array(writer, LP_SEC_GOROUTINES, &goroutines);
+	put_array(writer, LP_SEC_LABELS, &writer->labels);
 	put_array(writer, LP_SEC_STACKS, &writer->stacks);
 	put_section(writer, LP_SEC_STACK_BYTES, NULL, 0, writer->stack_bytes.data,
 		    writer->stack_bytes.count);
@@ -486,6 +536,7 @@ int lp_stream_write(struct lp_collection *collection, int fd)
 	writer->code = LP_VEC(struct range);
 	writer->stacks = LP_VEC(struct lp_raw_stack);
 	writer->stack_bytes = LP_VEC(char);
+	writer->labels = LP_VEC(struct lp_raw_label);
 	init_crc(writer);
 	find_code(writer);
 	add_string(writer, "");

@@ -5,6 +5,7 @@
  * target's files makes frames poorer, never an error.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -26,6 +27,15 @@ struct group_key {
 	uint64_t created_pc;
 	uint32_t wait;
 	uint32_t trace; /* the first trace with these addresses */
+	uint32_t label_set;
+	uint32_t reserved;
+};
+
+/* Labels that some goroutines have in common: as text, "key\tvalue\n" for each. */
+struct label_set {
+	char *text;
+	uint32_t number; /* from 1 */
+	UT_hash_handle hh;
 };
 
 struct group {
@@ -41,6 +51,9 @@ struct loader {
 	struct lp_unwinder *unwinder;
 	struct trace *traces; /* one a stack */
 	struct group *groups;
+	struct label_set *label_sets;
+	uint32_t *label_start; /* by goroutine: where its labels begin in label_order */
+	uint32_t *label_order;
 	const char *debug_path;
 };
 
@@ -237,6 +250,120 @@ static uint32_t trace_of(struct loader *loader, const struct lp_raw_goroutine *g
 	return goroutine->stack;
 }
 
+/* --- Labels --- */
+
+/* Sorts the labels by goroutine. */
+static int order_labels(struct loader *loader)
+{
+	const struct lp_stream *stream = &loader->stream;
+	uint32_t *next;
+	size_t i;
+
+	loader->label_start = calloc(stream->goroutine_count + 2, sizeof(*loader->label_start));
+	loader->label_order = calloc(stream->label_count + 1, sizeof(*loader->label_order));
+	if (!loader->label_start || !loader->label_order)
+		return -ENOMEM;
+	/* Counted two places on, so that filling leaves each start where it belongs. */
+	for (i = 0; i < stream->label_count; i++)
+		loader->label_start[stream->labels[i].goroutine + 2]++;
+	for (i = 1; i < stream->goroutine_count + 2; i++)
+		loader->label_start[i] += loader->label_start[i - 1];
+	next = loader->label_start + 1;
+	for (i = 0; i < stream->label_count; i++)
+		loader->label_order[next[stream->labels[i].goroutine]++] = (uint32_t)i;
+	return 0;
+}
+
+static void free_labels(struct loader *loader)
+{
+	struct label_set *set;
+	struct label_set *next;
+
+	HASH_ITER(hh, loader->label_sets, set, next)
+	{
+		HASH_DEL(loader->label_sets, set);
+		free(set->text);
+		free(set);
+	}
+	free(loader->label_start);
+	free(loader->label_order);
+}
+
+/* The labels of goroutine NUMBER, its name as the last one: *COUNT of them, or NULL. */
+static struct lp_label *labels_of(struct loader *loader, size_t number, size_t *count)
+{
+	const struct lp_stream *stream = &loader->stream;
+	uint32_t first = loader->label_start[number];
+	uint32_t end = loader->label_start[number + 1];
+	const char *name = text(loader, stream->goroutines[number].name);
+	struct lp_label *labels = calloc(end - first + 1, sizeof(*labels));
+
+	*count = 0;
+	for (; labels && first < end; first++) {
+		const struct lp_raw_label *raw = &stream->labels[loader->label_order[first]];
+
+		labels[(*count)++] = (struct lp_label){text(loader, raw->key), text(loader, raw->value)};
+	}
+	if (labels && *name)
+		labels[(*count)++] = (struct lp_label){"name", name};
+	return labels;
+}
+
+static char *label_text(const struct lp_label *labels, size_t count)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *stream = open_memstream(&text, &size);
+	size_t i;
+
+	for (i = 0; stream && i < count; i++)
+		fprintf(stream, "%s\t%s\n", labels[i].key, labels[i].value);
+	if (stream)
+		fclose(stream);
+	return text;
+}
+
+/* The number of goroutine NUMBER's set of labels; 0: it has none, or there is no memory. */
+static uint32_t label_set_of(struct loader *loader, size_t number)
+{
+	size_t count;
+	struct lp_label *labels = labels_of(loader, number, &count);
+	char *text = count ? label_text(labels, count) : NULL;
+	struct label_set *set = NULL;
+
+	free(labels);
+	if (!text)
+		return 0;
+	HASH_FIND_STR(loader->label_sets, text, set);
+	if (set) {
+		free(text);
+		return set->number;
+	}
+	set = calloc(1, sizeof(*set));
+	if (!set) {
+		free(text);
+		return 0;
+	}
+	set->text = text;
+	set->number = HASH_COUNT(loader->label_sets) + 1;
+	HASH_ADD_KEYPTR(hh, loader->label_sets, set->text, strlen(set->text), set);
+	return set->number;
+}
+
+static void keep_labels(struct loader *loader, struct lp_site *site, size_t number)
+{
+	size_t count;
+	struct lp_label *labels = labels_of(loader, number, &count);
+	struct lp_label *kept = labels ? lp_report_alloc(loader->report, count * sizeof(*kept)) : NULL;
+
+	for (; kept && site->label_count < count; site->label_count++)
+		kept[site->label_count] =
+			(struct lp_label){lp_report_keep(loader->report, labels[site->label_count].key),
+					  lp_report_keep(loader->report, labels[site->label_count].value)};
+	site->labels = kept;
+	free(labels);
+}
+
 /* --- Sites --- */
 
 static struct lp_frame frame_at(struct loader *loader, uint64_t address)
@@ -270,8 +397,9 @@ static void fill_site(struct loader *loader, struct lp_site *site,
 static uint32_t site_of(struct loader *loader, const struct lp_raw_goroutine *goroutine)
 {
 	struct lp_report *report = loader->report;
-	struct group_key key = {goroutine->created_pc, goroutine->wait,
-				trace_of(loader, goroutine)};
+	size_t number = (size_t)(goroutine - loader->stream.goroutines);
+	struct group_key key = {goroutine->created_pc, goroutine->wait, trace_of(loader, goroutine),
+				label_set_of(loader, number), 0};
 	struct group *group;
 
 	HASH_FIND(hh, loader->groups, &key, sizeof(key), group);
@@ -284,6 +412,7 @@ static uint32_t site_of(struct loader *loader, const struct lp_raw_goroutine *go
 	group->site = (uint32_t)report->site_count++;
 	HASH_ADD(hh, loader->groups, key, sizeof(key), group);
 	fill_site(loader, &report->sites[group->site], goroutine, key.trace);
+	keep_labels(loader, &report->sites[group->site], number);
 	return group->site;
 }
 
@@ -451,6 +580,8 @@ static int load(struct loader *loader)
 		return -ENOMEM;
 	copy_process(loader);
 	r = copy_tables(loader);
+	if (!r)
+		r = order_labels(loader);
 	if (r)
 		return r;
 	for (i = 0; i < stream->goroutine_count; i++)
@@ -470,6 +601,7 @@ int lp_report_load_raw(struct lp_report *report, const void *data, size_t size,
 		return r;
 	r = load(&loader);
 	HASH_CLEAR(hh, loader.groups);
+	free_labels(&loader);
 	lp_unwinder_free(loader.unwinder);
 	for (i = 0; loader.traces && i < loader.stream.stack_count; i++)
 		free(loader.traces[i].addresses);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A report as a pprof profile, and back. One sample a site: its count, its call-site addresses, and
- * the labels `wait` (Go's word) and `created_by` ("function file:line"). Frames of coroutine
+ * the labels `wait` (Go's word), `created_by` ("function file:line") and the program's own. Frames of coroutine
  * libraries are in the profile, but named in drop_frames, so that tools show the program's blocking
  * line first.
  */
@@ -61,13 +61,17 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 		     const struct lp_site *site)
 {
 	uint64_t *ids = calloc(site->location_count + 1, sizeof(*ids));
-	struct pp_label labels[2] = {{"wait", site->wait}};
+	struct pp_label *labels = calloc(site->label_count + 2, sizeof(*labels));
 	char creator[1024];
-	size_t count = 1;
+	size_t count = 0;
 	size_t i;
 
-	if (!ids)
+	if (!ids || !labels) {
+		free(ids);
+		free(labels);
 		return;
+	}
+	labels[count++] = (struct pp_label){"wait", site->wait};
 	for (i = 0; i < site->location_count; i++)
 		ids[i] = add_location(builder, report, site->locations[i]);
 	if (site->creator.function) {
@@ -75,8 +79,11 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 			 base_name(site->creator.file), site->creator.line);
 		labels[count++] = (struct pp_label){"created_by", creator};
 	}
+	for (i = 0; i < site->label_count; i++)
+		labels[count++] = (struct pp_label){site->labels[i].key, site->labels[i].value};
 	pp_builder_sample(builder, ids, site->location_count, (int64_t)site->count, labels, count);
 	free(ids);
+	free(labels);
 }
 
 /* "name|name": the library functions that occur. Names of C functions need no quoting. */
@@ -269,9 +276,11 @@ static void read_creator(struct lp_report *report, struct lp_site *site, const c
 static void read_labels(struct lp_report *report, const pp_profile *profile,
 			const Perftools__Profiles__Sample *sample, struct lp_site *site)
 {
+	struct lp_label *labels = lp_report_alloc(report, sample->n_label * sizeof(*labels));
 	size_t i;
 
 	site->wait = "";
+	site->labels = labels;
 	for (i = 0; i < sample->n_label; i++) {
 		const char *key = pp_string(profile, sample->label[i]->key);
 		const char *value = pp_string(profile, sample->label[i]->str);
@@ -280,6 +289,9 @@ static void read_labels(struct lp_report *report, const pp_profile *profile,
 			site->wait = lp_report_keep(report, value);
 		else if (!strcmp(key, "created_by"))
 			read_creator(report, site, value);
+		else if (labels && sample->label[i]->str)
+			labels[site->label_count++] =
+				(struct lp_label){lp_report_keep(report, key), lp_report_keep(report, value)};
 	}
 }
 

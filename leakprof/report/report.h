@@ -41,13 +41,20 @@ struct lp_location {
 	size_t frame_count;
 };
 
-/* Goroutines that leaked at one place. */
+struct lp_label {
+	const char *key;
+	const char *value;
+};
+
+/* Goroutines that leaked at one place, with the same labels. */
 struct lp_site {
 	uint64_t count;
 	const char *wait;
 	const struct lp_location *const *locations; /* innermost first */
 	size_t location_count;
 	struct lp_frame creator; /* FUNCTION NULL: unknown */
+	const struct lp_label *labels; /* the program's own, and its name for the goroutines as "name" */
+	size_t label_count;
 	uint64_t oldest_ns;	 /* how long the oldest has waited; 0: unknown */
 	uint64_t stack_bytes;
 	uint64_t heap_bytes;
