@@ -59,8 +59,20 @@ void lp_collect_cut(struct lp_collection *collection, const void *address, size_
 {
 	const struct lp_region *region = lp_maps_find(&collection->maps, (uintptr_t)address);
 
-	if (region && !region->shared && region->prot & PROT_WRITE && region->end - (uintptr_t)address >= size)
-		memset((void *)(uintptr_t)address, 0, size);
+	uintptr_t low = (uintptr_t)address;
+	uintptr_t high = low + size;
+	uintptr_t first = LP_ALIGN_UP(low, LP_PAGE);
+	uintptr_t last = LP_ALIGN_DOWN(high, LP_PAGE);
+
+	if (!region || region->shared || !(region->prot & PROT_WRITE) || high < low || region->end < high)
+		return;
+	/* Whole anonymous pages are dropped rather than written, which would copy them. */
+	if (first < last && !region->inode && !LP_SYS3(SYS_madvise, first, last - first, MADV_DONTNEED)) {
+		memset((void *)low, 0, first - low);
+		memset((void *)last, 0, high - last);
+	} else {
+		memset((void *)low, 0, size);
+	}
 }
 
 int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_input *input)

@@ -144,7 +144,7 @@ struct leakprof_api {
 	void (*check)(struct leakprof_goroutine *, int call, const void *argument);
 };
 
-extern const struct leakprof_api leakprof_api_v1 __attribute__((weak));
+extern const struct leakprof_api leakprof_api_v1;
 
 /* Behind `checked`: which call it was. */
 enum leakprof_call { LEAKPROF_CALL_WAIT_BEGIN = 1, LEAKPROF_CALL_WAIT_END, LEAKPROF_CALL_READY, LEAKPROF_CALL_LEFT, LEAKPROF_CALL_ENTERED };
@@ -157,7 +157,7 @@ LEAKPROF_INLINE const struct leakprof_api *leakprof_api(void)
 {
 	const struct leakprof_api *api;
 
-	__asm__("movq leakprof_api_v1@GOTPCREL(%%rip), %0" : "=r"(api));
+	__asm__(".weak leakprof_api_v1\n\tmovq leakprof_api_v1@GOTPCREL(%%rip), %0" : "=r"(api));
 	return api;
 }
 
