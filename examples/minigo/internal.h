@@ -112,8 +112,11 @@ void wake_locked(struct waiter *waiter);
 
 int64_t now_ns(void);
 
-/* Fires what is due. Returns the nanoseconds to the next timer, -1: there is none. */
-int64_t timers_run_locked(void);
+/* Fires what is due. */
+void timers_run_locked(void);
+
+/* Nanoseconds to the next timer, -1: there is none. */
+int64_t timer_next_locked(void);
 
 /* Waits at most so long (-1: no limit) for descriptors or poller_wake; without the lock, except for the results. */
 void poller_wait_locked(int64_t nanoseconds);

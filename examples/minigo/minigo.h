@@ -49,6 +49,9 @@ _Noreturn void go_exit(void);
 /* Waits for ever (Go's select {}). */
 _Noreturn void go_park(void);
 
+/* Waits until every other goroutine waits, and no timer goes off within so many nanoseconds. For tests. */
+void go_settle(int64_t nanoseconds);
+
 /* Goroutines that exist. */
 size_t go_count(void);
 

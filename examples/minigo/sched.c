@@ -389,6 +389,29 @@ _Noreturn void go_park(void)
 	abort();
 }
 
+static bool others_run_locked(void)
+{
+	const struct goroutine *self = go_self();
+	size_t i;
+
+	for (i = 0; i < sched.worker_count; i++)
+		if (sched.workers[i].current && sched.workers[i].current != self)
+			return true;
+	return sched.first;
+}
+
+void go_settle(int64_t nanoseconds)
+{
+	bool settled;
+
+	do {
+		go_sleep(MILLISECOND / 5);
+		go_lock();
+		settled = !others_run_locked() && (timer_next_locked() < 0 || timer_next_locked() > nanoseconds);
+		go_unlock();
+	} while (!settled);
+}
+
 size_t go_count(void)
 {
 	size_t count;
@@ -418,8 +441,10 @@ static void run_locked(struct worker *here, struct goroutine *goroutine)
 	}
 }
 
-static void sleep_locked(int64_t next_timer)
+static void sleep_locked(void)
 {
+	int64_t next_timer = timer_next_locked();
+
 	if (sched.polling) {
 		sched.idle_workers++;
 		pthread_cond_wait(&sched.idle, &sched.lock);
@@ -442,16 +467,16 @@ static _Noreturn void schedule(struct worker *here)
 
 	go_lock();
 	for (;;) {
-		int64_t next_timer = timers_run_locked();
 		struct goroutine *goroutine;
 
+		timers_run_locked();
 		if (++turns % POLL_EVERY == 0 && poller_count() && !sched.polling)
 			poller_wait_locked(0);
 		goroutine = pop_locked();
 		if (goroutine)
 			run_locked(here, goroutine);
 		else
-			sleep_locked(next_timer);
+			sleep_locked();
 	}
 }
 

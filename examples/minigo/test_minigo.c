@@ -234,9 +234,9 @@ static void rwmutexes(void)
 	order = chan_make(2);
 	rwmutex_rlock(&rwmutex);
 	start(write_first, NULL);
-	go_sleep(5 * MILLISECOND);
+	go_settle(MILLISECOND);
 	start(read_late, NULL);
-	go_sleep(5 * MILLISECOND);
+	go_settle(MILLISECOND);
 	CHECK(chan_length(order) == 0);
 	rwmutex_runlock(&rwmutex);
 	CHECK(chan_receive(order, NULL) == (void *)1 && chan_receive(order, NULL) == (void *)2);

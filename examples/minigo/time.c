@@ -111,7 +111,7 @@ static void fire_locked(struct timer *timer)
 		go_spawn_locked(timer->function, timer->argument, (const void *)(uintptr_t)timer_after_func);
 }
 
-int64_t timers_run_locked(void)
+void timers_run_locked(void)
 {
 	int64_t now = timers.count ? now_ns() : 0;
 
@@ -126,7 +126,13 @@ int64_t timers_run_locked(void)
 		else if (unnamed)
 			free(timer);
 	}
-	return timers.count ? timers.heap[1]->when - now : -1;
+}
+
+int64_t timer_next_locked(void)
+{
+	int64_t left = timers.count ? timers.heap[1]->when - now_ns() : -1;
+
+	return timers.count && left < 0 ? 0 : left;
 }
 
 /* --- Sleeping and timers --- */
