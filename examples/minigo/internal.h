@@ -95,6 +95,9 @@ void go_unlock(void);
 /* Leaves the calling goroutine, which must be in some queue, until it is made ready. Returns without the lock. */
 void go_leave_locked(void);
 
+/* Whether a goroutine other than the caller runs or is ready to. */
+bool others_run_locked(void);
+
 /* Puts GOROUTINE at the end of the run queue. */
 void go_ready_locked(struct goroutine *goroutine);
 

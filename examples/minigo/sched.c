@@ -389,7 +389,7 @@ _Noreturn void go_park(void)
 	abort();
 }
 
-static bool others_run_locked(void)
+bool others_run_locked(void)
 {
 	const struct goroutine *self = go_self();
 	size_t i;
@@ -398,18 +398,6 @@ static bool others_run_locked(void)
 		if (sched.workers[i].current && sched.workers[i].current != self)
 			return true;
 	return sched.first;
-}
-
-void go_settle(int64_t nanoseconds)
-{
-	bool settled;
-
-	do {
-		go_sleep(MILLISECOND / 5);
-		go_lock();
-		settled = !others_run_locked() && (timer_next_locked() < 0 || timer_next_locked() > nanoseconds);
-		go_unlock();
-	} while (!settled);
 }
 
 size_t go_count(void)

@@ -19,6 +19,7 @@ struct timer {
 	void (*function)(void *); /* or this runs in a goroutine */
 	void *argument;
 	bool unnamed; /* nobody can free it but us */
+	bool settling; /* go_settle's own */
 };
 
 static struct {
@@ -137,18 +138,54 @@ int64_t timer_next_locked(void)
 
 /* --- Sleeping and timers --- */
 
+static const struct leakprof_kind sleep_kind = {.size = sizeof(sleep_kind), .rule = LEAKPROF_LIVE, .state = LEAKPROF_SLEEP,
+						.name = "sleep"};
+
 void go_sleep(int64_t nanoseconds)
 {
-	static const struct leakprof_kind kind = {.size = sizeof(kind), .rule = LEAKPROF_LIVE, .state = LEAKPROF_SLEEP, .name = "sleep"};
 	struct waiter waiter = {.goroutine = go_self()};
 	struct timer timer = {.sleeper = &waiter};
 	struct leakprof_wait wait;
 
-	leakprof_wait_begin(waiter.goroutine->profile, &wait, &kind, NULL, 0, 0);
+	leakprof_wait_begin(waiter.goroutine->profile, &wait, &sleep_kind, NULL, 0, 0);
 	go_lock();
 	add_locked(&timer, nanoseconds);
 	go_leave_locked();
 	leakprof_wait_end(waiter.goroutine->profile);
+}
+
+/* Whether a timer other than those of go_settle goes off within so many nanoseconds. */
+static bool is_due_locked(int64_t nanoseconds)
+{
+	int64_t until = now_ns() + nanoseconds;
+	size_t i;
+
+	for (i = 1; i <= timers.count; i++)
+		if (!timers.heap[i]->settling && timers.heap[i]->when <= until)
+			return true;
+	return false;
+}
+
+/* Who settles last goes on first, main after all others: each waits for what they do then. */
+void go_settle(int64_t nanoseconds)
+{
+	static size_t settling;
+	struct waiter waiter = {.goroutine = go_self()};
+	struct timer timer = {.sleeper = &waiter, .settling = true};
+	struct leakprof_wait wait;
+	size_t number;
+
+	go_lock();
+	number = waiter.goroutine == &sched.main ? 0 : ++settling;
+	do {
+		leakprof_wait_begin(waiter.goroutine->profile, &wait, &sleep_kind, NULL, 0, 0);
+		add_locked(&timer, MILLISECOND / 5);
+		go_leave_locked();
+		leakprof_wait_end(waiter.goroutine->profile);
+		go_lock();
+	} while (number < settling || others_run_locked() || is_due_locked(nanoseconds));
+	settling -= number != 0;
+	go_unlock();
 }
 
 static struct timer *start(struct timer values, int64_t nanoseconds)

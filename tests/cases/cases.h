@@ -21,6 +21,9 @@ struct leak_case {
 	bool main_parks;   /* main waits for ever meanwhile, and another goroutine ends the process */
 };
 
+/* For a case that must leave something in a variable that nobody reads again. */
+extern struct chan *cases_global_buffer;
+
 /* One table a file, ended by a row without a name. */
 extern const struct leak_case micro_cases[];
 extern const struct leak_case stress_cases[];

@@ -12,6 +12,7 @@ static const struct leak_case *const tables[] = {micro_cases, stress_cases, patt
 struct job {
 	const struct leak_case *which;
 	bool fixed;
+	struct chan *done;
 };
 
 static void run(void *argument)
@@ -19,11 +20,14 @@ static void run(void *argument)
 	struct job *job = argument;
 
 	job->which->run(job->fixed);
+	chan_close(job->done);
 }
 
-static void end(void *unused)
+static void end(void *argument)
 {
-	(void)unused;
+	struct job *job = argument;
+
+	chan_receive(job->done, NULL);
 	settle();
 	puts("READY");
 	exit(0);
@@ -58,11 +62,13 @@ int main(int argc, char **argv)
 	}
 	job.fixed = !strcmp(argv[2], "fixed");
 	minigo_init();
+	job.done = chan_make(0);
 	go(run, &job);
 	if (job.which->main_parks) {
-		go(end, NULL);
+		go(end, &job);
 		go_park();
 	}
+	chan_receive(job.done, NULL);
 	settle();
 	puts("READY");
 	return 0;

@@ -29,9 +29,17 @@ KNOWN_HIDDEN = {
     "st_wakes.leak_owner_of_a_live_lock": "the owner in a lock that nobody waits for is taken for a handle",
 }
 
-def run(*command, **options):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120,
-                          cwd=FOLDER, **options)
+def run(*command, input=None, timeout=60, **options):
+    """Runs COMMAND to its end; one that hangs is killed with all that it started."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE if input is not None else None, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, cwd=FOLDER, start_new_session=True, **options)
+    try:
+        output, errors = process.communicate(input, timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def check(condition, text):
