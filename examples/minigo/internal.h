@@ -40,6 +40,7 @@ struct goroutine {
 	struct hold *overflow;
 	size_t owned; /* mutexes: while there is one, they name this block as their owner */
 	bool finished;
+	bool settling; /* in go_settle: not counted as running */
 	void *fiber; /* sanitizers' */
 };
 
@@ -95,7 +96,7 @@ void go_unlock(void);
 /* Leaves the calling goroutine, which must be in some queue, until it is made ready. Returns without the lock. */
 void go_leave_locked(void);
 
-/* Whether a goroutine other than the caller runs or is ready to. */
+/* Whether a goroutine other than those in go_settle runs or is ready to. */
 bool others_run_locked(void);
 
 /* Puts GOROUTINE at the end of the run queue. */

@@ -391,13 +391,16 @@ _Noreturn void go_park(void)
 
 bool others_run_locked(void)
 {
-	const struct goroutine *self = go_self();
+	const struct goroutine *ready;
 	size_t i;
 
 	for (i = 0; i < sched.worker_count; i++)
-		if (sched.workers[i].current && sched.workers[i].current != self)
+		if (sched.workers[i].current && !sched.workers[i].current->settling)
 			return true;
-	return sched.first;
+	for (ready = sched.first; ready; ready = ready->next)
+		if (!ready->settling)
+			return true;
+	return false;
 }
 
 size_t go_count(void)

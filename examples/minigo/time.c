@@ -5,6 +5,7 @@
  * For leakprof the heap is ordinary memory: what a timer will send to or call is reached by it, until it went off or was stopped.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "internal.h"
@@ -68,10 +69,14 @@ static void sift_down(struct timer *timer, size_t i)
 static void add_locked(struct timer *timer, int64_t nanoseconds)
 {
 	if (timers.count + 2 > timers.room) {
-		timers.room = timers.room ? 2 * timers.room : 64;
-		timers.heap = realloc(timers.heap, timers.room * sizeof(*timers.heap));
+		size_t room = timers.room ? 2 * timers.room : 64;
+
+		timers.heap = realloc(timers.heap, room * sizeof(*timers.heap));
 		if (!timers.heap)
 			go_abort("no memory for a timer");
+		/* What the memory held before must not look like timers to whoever scans it. */
+		memset(timers.heap + timers.room, 0, (room - timers.room) * sizeof(*timers.heap));
+		timers.room = room;
 	}
 	timer->when = now_ns() + (nanoseconds > 0 ? nanoseconds : 0);
 	sift_up(timer, ++timers.count);
@@ -176,6 +181,7 @@ void go_settle(int64_t nanoseconds)
 	size_t number;
 
 	go_lock();
+	waiter.goroutine->settling = true;
 	number = waiter.goroutine == &sched.main ? 0 : ++settling;
 	do {
 		leakprof_wait_begin(waiter.goroutine->profile, &wait, &sleep_kind, NULL, 0, 0);
@@ -185,6 +191,7 @@ void go_settle(int64_t nanoseconds)
 		go_lock();
 	} while (number < settling || others_run_locked() || is_due_locked(nanoseconds));
 	settling -= number != 0;
+	waiter.goroutine->settling = false;
 	go_unlock();
 }
 
