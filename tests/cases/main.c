@@ -61,6 +61,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	job.fixed = !strcmp(argv[2], "fixed");
+	/* stdio's buffer, allocated late, would hold what freed blocks left in its memory. */
+	setvbuf(stdout, NULL, _IONBF, 0);
 	minigo_init();
 	job.done = chan_make(0);
 	go(run, &job);
