@@ -71,11 +71,12 @@ static void add_locked(struct timer *timer, int64_t nanoseconds)
 	if (timers.count + 2 > timers.room) {
 		size_t room = timers.room ? 2 * timers.room : 64;
 
-		timers.heap = realloc(timers.heap, room * sizeof(*timers.heap));
+		timers.heap = realloc(timers.heap, (room + 1) * sizeof(*timers.heap));
 		if (!timers.heap)
 			go_abort("no memory for a timer");
-		/* What the memory held before must not look like timers to whoever scans it. */
-		memset(timers.heap + timers.room, 0, (room - timers.room) * sizeof(*timers.heap));
+		/* What the memory held before must not look like timers to whoever scans it (with the one more, that is
+		 * all that malloc gives). */
+		memset(timers.heap + timers.room, 0, (room + 1 - timers.room) * sizeof(*timers.heap));
 		timers.room = room;
 	}
 	timer->when = now_ns() + (nanoseconds > 0 ? nanoseconds : 0);
