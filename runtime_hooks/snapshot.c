@@ -165,6 +165,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.ranges = ranges,
 		.range_count = range_count,
 	};
+	input->heap_warning = lp_heap_warning();
 	input->heap_untracked = lp_heap_untracked();
 	if (input->heap_untracked)
 		input->usable = NULL;

@@ -63,7 +63,6 @@ static pid_t waiting_fork(void)
 	if (child)
 		return child;
 	printf("CHILD %d\n", (int)syscall(SYS_getpid));
-	fflush(stdout);
 	while (read(0, &byte, 1) > 0)
 		;
 	exit(3);
@@ -143,6 +142,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
+	unbuffer();
 	if (argc < 2)
 		return 2;
 	runtime_init();

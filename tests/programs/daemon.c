@@ -75,6 +75,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
+	unbuffer();
 	if (argc < 2)
 		return 2;
 	signal(SIGTERM, on_term);

@@ -52,6 +52,7 @@ int main(int argc, char **argv)
 	int status = 0;
 	pid_t child;
 
+	unbuffer();
 	runtime_init();
 	leak(parent_worker);
 	child = make_child(argc > 1 ? argv[1] : "");
@@ -60,7 +61,6 @@ int main(int argc, char **argv)
 	if (!child) {
 		leak(child_worker);
 		printf("CHILD %d\n", (int)getpid());
-		fflush(stdout);
 		read_byte(0);
 		return 6;
 	}

@@ -59,7 +59,7 @@ int main(void)
 {
 	int i;
 
-	puts("READY");
+	unbuffer();
 	runtime_init();
 	spawn(start, NULL);
 	for (i = 0; i < 10; i++)

@@ -14,6 +14,7 @@ int main(int argc, char **argv)
 	void *library;
 	int i;
 
+	unbuffer();
 	runtime_init();
 	library = dlopen(argc > 1 ? argv[1] : "", RTLD_NOW);
 	if (!library)

@@ -60,6 +60,7 @@ int main(int argc, char **argv)
 	void *lost;
 	int i;
 
+	unbuffer();
 	mallopt(M_MMAP_THRESHOLD, argc > 1 && !strcmp(argv[1], "mapped") ? 65536 : 32 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	runtime_init();
@@ -71,7 +72,6 @@ int main(int argc, char **argv)
 		usleep(1000);
 	scrub();
 	puts("READY");
-	fflush(stdout);
 	read_byte(0);
 	stop = 1;
 	pthread_join(thread, &lost);

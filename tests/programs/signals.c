@@ -125,6 +125,7 @@ int main(void)
 	char line[64];
 	int i;
 
+	unbuffer();
 	set_up();
 	runtime_init();
 	spawn(start, NULL);
@@ -132,11 +133,9 @@ int main(void)
 		yield();
 	scrub();
 	puts("READY");
-	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
 		obey(line);
 		puts("DONE");
-		fflush(stdout);
 	}
 	change_mask(SIG_UNBLOCK);
 	while (reaped < started)

@@ -46,13 +46,13 @@ int main(int argc, char **argv)
 {
 	int i;
 
+	unbuffer();
 	runtime_init();
 	spawn(start, (void *)(argc > 1 ? atol(argv[1]) : 1));
 	for (i = 0; i < 20; i++)
 		yield();
 	scrub();
 	puts("READY");
-	fflush(stdout);
 	read_byte(0);
 	return 5;
 }
