@@ -234,7 +234,6 @@ def suite_binaries():
         # Where the folder of the program is repeated below /usr/lib/debug.
         linked = strip("systems_linked", program("leaker_nopie"), folder + FOLDER + "/linked.debug",
                        link=folder + FOLDER + "/linked.debug")
-        os.unlink(by_id(folder, program("leaker_pie"))) if build_id(path) == build_id(linked) else None
         try:
             for stripped, function in ((path, "deep_worker"), (linked, "inline_worker")):
                 result = run("unshare", "-m", "sh", "-c", 'mount --bind "$1" /usr/lib/debug && shift && exec "$@"',
@@ -282,7 +281,7 @@ def suite_binaries():
     @test
     def a_leak_in_a_library_that_was_closed_again():
         profile = profile_of(program("opener"), program("libplugin.so"), "close")
-        equal([count for _, _, count in sites(profile)] or [1], [1], "leaks")
+        equal(sites(profile), [("?", COND, 1)], "leaks")
         go_raw(profile)
 
     @test
@@ -444,7 +443,8 @@ def child_tests():
         test(exec_starts_afresh)
 
     for runtime in RUNTIMES:
-        for order in ([], ["library first"]):
+        # GNU Pth aborts when its pipe is closed: it can only be started afterwards, and then has that pipe.
+        for order in ([], ["library first"])[:1 if runtime == "pth" else 2]:
             def a_daemon_without_descriptors():
                 stem = "daemon-%s-%d" % (runtime, len(order))
                 pid_file = inside(stem + ".pid")
@@ -454,11 +454,13 @@ def child_tests():
                 wait_for(lambda: os.path.exists(pid_file))
                 pid = int(open(pid_file).read())
                 try:
-                    equal((os.readlink("/proc/%d/cwd" % pid), os.listdir("/proc/%d/fd" % pid)), ("/", []), "a daemon")
+                    equal(os.readlink("/proc/%d/cwd" % pid), "/", "its folder")
+                    descriptors = os.listdir("/proc/%d/fd" % pid)
+                    equal(len(descriptors), 2 if runtime == "pth" else 0, "descriptors")
                     for _ in range(3):
                         snapshot(pid, leak)
                     wait_for(lambda: not children_of(pid))
-                    equal(os.listdir("/proc/%d/fd" % pid), [], "descriptors")
+                    equal(os.listdir("/proc/%d/fd" % pid), descriptors, "descriptors afterwards")
                 finally:
                     os.kill(pid, signal.SIGTERM)
                 output = inside("%s.%d.pb.gz" % (stem, pid))
@@ -595,11 +597,10 @@ def killed_tests():
             with waiting(waiter, "3000", env=env) as running:
                 pid = running.process.pid
                 raw, log = inside(stem + ".pb.gz.raw"), inside(stem + ".pb.gz.log")
-                # More than one: after the first failure it goes on.
-                wait_for(lambda: os.path.exists(log) and open(log).read().count("\n") >= 3)
-                said = open(log).read().splitlines()
-                equal(set(said), {"leakprof: the reporter failed; type: leakprof report " + raw}, "the log")
-                leaks_are(raw, wanted)
+                # After a failure it goes on, until there is a snapshot of the whole.
+                wait_for(lambda: os.path.exists(log) and open(log).read().count("\n") >= 3 and sites(raw) == wanted)
+                equal(set(open(log).read().splitlines()),
+                      {"leakprof: the reporter failed; type: leakprof report " + raw}, "the log")
                 snapshot(pid, wanted)
                 finish(running, 5)
             equal([name for name in leftovers(stem) if not name.endswith((".raw", ".log"))], [], "left behind")
@@ -758,7 +759,7 @@ def example_tests():
         equal(result.returncode, 0, "exit code (%s)" % result.stderr)
         equal(len(re.findall(r"\.example +192\.0\.2\.\d+", result.stdout)), 3, "answers in " + result.stdout)
         leaks_are("dns.pb.gz", [])
-        check("no leaks (" in result.stderr and "5 ever created" in result.stderr, result.stderr)
+        check("no leaks (" in result.stderr and "4 ever created" in result.stderr, result.stderr)
 
 
 def suite_processes():
