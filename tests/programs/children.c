@@ -113,8 +113,9 @@ static const struct {
 	const char *name;
 	pid_t (*make)(void);
 } ways[] = {
-	{"raw_fork", raw_fork},	      {"raw_clone", raw_clone}, {"waiting_fork", waiting_fork},
-	{"vfork", by_vfork},	      {"posix_spawn", by_spawn}, {"clone_vm", clone_vm},
+	{"raw_fork", raw_fork},		 {"raw_clone", raw_clone},
+	{"waiting_fork", waiting_fork},	 {"vfork", by_vfork},
+	{"posix_spawn", by_spawn},	 {"clone_vm", clone_vm},
 	{"vfork_exit", vfork_and_leave},
 };
 

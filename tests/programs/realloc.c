@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A second OS thread keeps the only reference to what a goroutine waits on, in a large block that it
- * reallocates all the time and never looks into. argv[1]: mapped (blocks that are mappings of their
- * own, which mremap moves) or arena (copied within the allocator's memory). Nothing is leaked.
+ * A second OS thread keeps the only reference to what a goroutine waits on, in a large block that
+ * it reallocates all the time and never looks into. argv[1]: mapped (blocks that are mappings of
+ * their own, which mremap moves) or arena (copied within the allocator's memory). Nothing is
+ * leaked.
  */
 #include <malloc.h>
 #include <pthread.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Goroutines of GNU Pth that run on another stack than their own (pth_uctx_make). Live: one that
- * sleeps there, and so keeps what that stack alone refers to; one that sleeps on its own stack, with
- * a user context left half-way whose stack refers to something; one that sleeps there, with what its
- * own stack refers to. Leaked: one that waits there for what nobody has. argv[1] is the case.
+ * sleeps there, and so keeps what that stack alone refers to; one that sleeps on its own stack,
+ * with a user context left half-way whose stack refers to something; one that sleeps there, with
+ * what its own stack refers to. Leaked: one that waits there for what nobody has. argv[1] is the
+ * case.
  */
 #include "common.h"
 #include "runtime.h"
@@ -175,11 +176,8 @@ static void leak_there(void)
 }
 
 static const struct test_case cases[] = {
-	{"live_there", live_there},
-	{"live_lost", live_lost},
-	{"live_here", live_here},
-	{"live_with_two", live_with_two},
-	{"leak_there", leak_there},
+	{"live_there", live_there},	  {"live_lost", live_lost},   {"live_here", live_here},
+	{"live_with_two", live_with_two}, {"leak_there", leak_there},
 };
 
 static void *run_case(void *argument)
