@@ -226,12 +226,16 @@ static int report(const struct lp_delivery *delivery, struct lp_collection *coll
 static int write_raw(const struct lp_delivery *delivery, struct lp_collection *collection,
 		     char *path, size_t size)
 {
-	char beside[LP_PATH_MAX + 32];
+	char beside[LP_PATH_MAX + 48];
+	char *end = beside + sizeof(beside);
 	int fd;
 	int r;
 
 	append(append(path, path + size, delivery->output), path + size, ".raw");
-	append(append(beside, beside + sizeof(beside), path), beside + sizeof(beside), ".part");
+	/* A snapshot that is still being written must not share its file with the next one. */
+	append(append_decimal(append(append(beside, end, path), end, "."),
+			      (uint32_t)LP_SYS0(SYS_getpid)),
+	       end, ".part");
 	fd = lp_sys_open(beside, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0)
 		return fd;
@@ -281,28 +285,32 @@ int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection)
 
 /* --- The log --- */
 
-static int open_log(const char *output)
+static int open_log(const char *output, char *path, size_t size)
 {
-	char path[LP_PATH_MAX + 16];
-
 	if (!strcmp(lp_options.log, "stderr"))
 		return -EBADF;
 	if (lp_options.log[0])
-		append(path, path + sizeof(path), lp_options.log);
+		append(path, path + size, lp_options.log);
 	else
-		append(append(path, path + sizeof(path), output), path + sizeof(path), ".log");
+		append(append(path, path + size, output), path + size, ".log");
 	return lp_sys_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
 }
 
 void lp_log(const struct lp_delivery *delivery, const char *text, const char *detail)
 {
+	char path[LP_PATH_MAX + 16];
 	char line[2 * LP_PATH_MAX];
 	char *end = line + sizeof(line) - 1;
 	char *at = append(append(append(line, end, "leakprof: "), end, text), end, detail);
-	int fd = open_log(delivery->output);
+	int fd = open_log(delivery->output, path, sizeof(path));
+	long n;
 
 	*at++ = '\n';
-	lp_sys_write(fd >= 0 ? fd : 2, line, (size_t)(at - line));
-	if (fd >= 0)
-		lp_sys_close(fd);
+	n = lp_sys_write(fd >= 0 ? fd : 2, line, (size_t)(at - line));
+	if (fd < 0)
+		return;
+	/* A disk that is full: better no log than an empty one. */
+	if (n < 0 && !LP_SYS3(SYS_lseek, fd, 0, SEEK_END))
+		LP_SYS1(SYS_unlink, path);
+	lp_sys_close(fd);
 }

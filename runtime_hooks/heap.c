@@ -217,8 +217,8 @@ LP_EXPORT void *pvalloc(size_t size)
 }
 
 /*
- * The allocator's own calls do not come through here, so this is memory of the program's, in the middle of the
- * allocator's.
+ * glibc's own calls do not come through here, so this is memory of the program's, in the middle of
+ * the allocator's; or another allocator's, which shows by the blocks in it.
  */
 LP_EXPORT void *sbrk(intptr_t increment)
 {
@@ -257,6 +257,45 @@ size_t (*lp_heap_usable(void))(void *)
 	return real.usable;
 }
 
+/*
+ * Whether the malloc that the program calls is ours, so that its blocks enter the heap map. Tried,
+ * as addresses do not tell: to a program that defines malloc, our own name is its function too, and
+ * where a program takes malloc's address, that is one within the program.
+ */
+static bool is_tracked(void)
+{
+	void *(*volatile allocate)(size_t) = (void *(*)(size_t))dlsym(RTLD_DEFAULT, "malloc");
+	void (*volatile release)(void *) = (void (*)(void *))dlsym(RTLD_DEFAULT, "free");
+	void *block = allocate(64);
+	bool tracked = block && lp_heapmap_test(block);
+
+	release(block);
+	return tracked;
+}
+
+/* Whether the allocator is glibc's, whose inner state is known not to be a root (core/glibc.h). */
+static bool is_glibc(void)
+{
+	void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+	bool same = libc && dlsym(libc, "malloc") == (void *)real.malloc;
+
+	if (libc)
+		dlclose(libc);
+	return same;
+}
+
+const char *lp_heap_warning(void)
+{
+	static const char *warning;
+	static bool asked;
+
+	if (!asked && !lp_heap_untracked() && !is_glibc())
+		warning = "the allocator is not glibc's: what its caches remember of old blocks "
+			  "may hide leaks";
+	asked = true;
+	return warning;
+}
+
 const char *lp_heap_untracked(void)
 {
 	static const char *reason;
@@ -264,14 +303,13 @@ const char *lp_heap_untracked(void)
 
 	if (asked)
 		return reason;
-	if (dlsym(RTLD_DEFAULT, "malloc") != (void *)malloc)
-		reason = "heap untracked: the program defines its own malloc; what it keeps in "
-			 "private memory "
-			 "all counts as live";
+	if (!is_tracked())
+		reason = "heap untracked: the program has its own malloc, or another library's "
+			 "comes before the shim; what it keeps in private memory all counts as "
+			 "live";
 	else if (!lp_heap_usable())
 		reason = "heap untracked: the allocator has no malloc_usable_size; what is in "
-			 "private memory "
-			 "all counts as live";
+			 "private memory all counts as live";
 	asked = true;
 	return reason;
 }

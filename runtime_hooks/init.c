@@ -181,7 +181,7 @@ static void __attribute__((constructor(101))) init(void)
 		return;
 	read_options();
 	lp_pid = (int)LP_SYS0(SYS_getpid);
-	lp_heap_untracked(); /* asks the dynamic linker, which the snapshot must not */
+	lp_heap_warning(); /* asks the dynamic linker, which the snapshot must not */
 	r = start();
 	if (r == -EBUSY)
 		lp_dormant("the program uses leakprof's signal: choose another with the option "

@@ -72,6 +72,12 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 	return copy;
 }
 
+/* The program may unblock our signal, which some of its code may have blocked by a system call. */
+static const sigset_t *mask_to_set(int how, const sigset_t *set, sigset_t *copy)
+{
+	return how == SIG_UNBLOCK ? set : without_ours(set, copy);
+}
+
 static int (*real_sigaction)(int, const struct sigaction *, struct sigaction *);
 
 static int next_sigaction(int number, const struct sigaction *new, struct sigaction *old)
@@ -118,7 +124,7 @@ LP_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 
 	if (!real)
 		real = lp_next("sigprocmask", NULL);
-	return real(how, without_ours(set, &copy), old);
+	return real(how, mask_to_set(how, set, &copy), old);
 }
 
 LP_EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
@@ -128,7 +134,7 @@ LP_EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 
 	if (!real)
 		real = lp_next("pthread_sigmask", NULL);
-	return real(how, without_ours(set, &copy), old);
+	return real(how, mask_to_set(how, set, &copy), old);
 }
 
 LP_EXPORT int sigsuspend(const sigset_t *set)

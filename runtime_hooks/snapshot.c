@@ -166,6 +166,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.range_count = range_count,
 	};
 	input->queued = lp_queued_values(&input->queued_count, &input->queued_lost);
+	input->heap_warning = lp_heap_warning();
 	input->heap_untracked = lp_heap_untracked();
 	if (input->heap_untracked)
 		input->usable = NULL;

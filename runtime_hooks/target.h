@@ -55,6 +55,9 @@ size_t (*lp_heap_usable(void))(void *);
 /* Why blocks are not tracked (a constant), or NULL when they are. */
 const char *lp_heap_untracked(void);
 
+/* What weakens the verdicts though the heap is tracked, or NULL. */
+const char *lp_heap_warning(void);
+
 /* --- threads.c --- */
 
 extern __thread struct lp_thread *lp_self __attribute__((tls_model("initial-exec")));

@@ -380,6 +380,15 @@ static void show_sites(const struct lp_report *report)
 		fprintf(stderr, "  ... and %zu more sites\n", report->site_count - SITES_SHOWN);
 }
 
+static void show_warnings(const struct lp_report *report)
+{
+	size_t i;
+
+	for (i = 0; !lp_report_unmeasured(report) && i < report->note_count; i++)
+		if (report->notes[i].severity >= LP_NOTE_WARNING)
+			fprintf(stderr, "leakprof: warning: %s\n", report->notes[i].text);
+}
+
 /* An empty report that says why, so that there is a profile in any case. */
 static int write_unmeasured(const struct run *run, const char *why)
 {
@@ -413,6 +422,7 @@ static void summarize(const struct run *run, const struct stream *result, const 
 	fputs("leakprof: ", stderr);
 	lp_report_summary(result->report, stderr);
 	show_sites(result->report);
+	show_warnings(result->report);
 	if (!code)
 		fprintf(stderr, "leakprof: profile in %s: leakprof report, or go tool pprof\n", name);
 }

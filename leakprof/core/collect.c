@@ -431,7 +431,10 @@ static void fill_figures(struct lp_collection *collection)
 
 /* --- The whole --- */
 
-/* What the program took from amid the allocator's heap: pools, which are found before the heap is. */
+/*
+ * What was taken from amid glibc's heap by sbrk: by the program, then it is a pool; or by another
+ * allocator, then the pages with blocks are heap.
+ */
 static void lay_ranges(struct lp_collection *collection)
 {
 	const struct lp_collect_input *input = collection->input;
@@ -442,7 +445,7 @@ static void lay_ranges(struct lp_collection *collection)
 		const struct lp_region *region = lp_maps_find(&collection->maps, range->low);
 
 		if (region)
-			lp_mark_pool(collection->mark, range->low,
+			lp_lay_range(collection, range->low,
 				     range->high < region->end ? range->high : region->end);
 	}
 }
@@ -527,5 +530,7 @@ int lp_collect_verdicts(struct lp_collection *collection)
 	figure(collection, LP_FIG_MARK_NS, lp_sys_clock_ns(CLOCK_MONOTONIC) - start);
 	if (input->heap_untracked)
 		lp_collect_note(collection, LP_NOTE_WARNING, input->heap_untracked);
+	if (input->heap_warning)
+		lp_collect_note(collection, LP_NOTE_WARNING, input->heap_warning);
 	return 0;
 }

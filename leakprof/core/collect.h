@@ -32,6 +32,7 @@ struct lp_collect_input {
 	const struct lp_options *options;
 	const char *dormant;	    /* why nothing can be measured, or NULL */
 	const char *heap_untracked; /* why, or NULL */
+	const char *heap_warning;   /* what else is to be known of it, or NULL */
 	size_t (*usable)(void *);   /* NULL: heap untracked */
 	struct lp_goroutine *(*goroutine_at)(size_t i);
 	struct lp_thread *(*thread_at)(size_t i);

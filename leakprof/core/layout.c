@@ -169,6 +169,14 @@ static void lay_private(struct lp_collection *collection, uintptr_t low, uintptr
 	}
 }
 
+void lp_lay_range(struct lp_collection *collection, uintptr_t low, uintptr_t high)
+{
+	if (collection->input->usable)
+		lay_blocks(collection, low, high);
+	else
+		lp_mark_pool(collection->mark, low, high);
+}
+
 /* Lays out what of LOW .. HIGH is not TAKEN (sorted). */
 static void lay_rest(struct lp_collection *collection, const struct lp_vec *taken,
 		     const struct lp_region *region)

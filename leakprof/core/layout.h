@@ -10,6 +10,9 @@
 /* Tells COLLECTION's marker all roots, arenas and pools. */
 void lp_layout(struct lp_collection *collection);
 
+/* Memory amid an allocator's that was taken from the system: pools, but for pages with blocks. */
+void lp_lay_range(struct lp_collection *collection, uintptr_t low, uintptr_t high);
+
 /* Pushes to WORDS what may be a pointer in writable shared mappings. The target must still be
  * stopped. */
 void lp_shared_words(struct lp_collection *collection);

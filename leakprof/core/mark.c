@@ -512,10 +512,11 @@ enum lp_place lp_mark_watch(struct lp_mark *mark, uintptr_t address, uint32_t wa
 		return add_watch(mark, &piece->watch, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
 	if (in_ranges(&mark->roots, address))
 		return LP_PLACE_REACHED;
-	if (block)
-		return watch_block(mark, block, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
+	/* A pool before a block, as lp_mark_word looks: otherwise the watch would never fire. */
 	if (piece)
 		return add_watch(mark, &piece->watch, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
+	if (block)
+		return watch_block(mark, block, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
 	return in_ranges(&mark->arenas, address) ? LP_PLACE_GONE : LP_PLACE_REACHED;
 }
 

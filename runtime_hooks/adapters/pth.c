@@ -641,6 +641,21 @@ static void inspect_thread(struct lp_collection *collection, struct lp_node *nod
 	}
 }
 
+/* On a user context a thread waits on another stack than its own, which nothing need refer to. */
+static void lay_other_stack(struct lp_collection *collection, struct lp_node *node)
+{
+	uintptr_t low = (uintptr_t)node->wait;
+	const struct lp_region *region = lp_maps_find(&collection->maps, low);
+	size_t size = 0;
+	uintptr_t block;
+
+	if (!region || (low >= node->stack_low && low < node->stack_high))
+		return;
+	block = lp_mark_block(collection->mark, low, &size);
+	lp_node_extra(&collection->verdicts, node, (void *)low,
+		      (void *)(block ? block + size : region->end));
+}
+
 /* What belongs to a thread beside its stack is reached through a control block that itself is not
  * followed. */
 static void lay_open(struct lp_collection *collection, struct lp_node *node, struct pth *thread)
@@ -651,6 +666,7 @@ static void lay_open(struct lp_collection *collection, struct lp_node *node, str
 	lp_node_extra(&collection->verdicts, node, &thread->argument, &thread->argument + 1);
 	lp_node_extra(&collection->verdicts, node, &thread->data, &thread->data + 1);
 	lp_node_extra(&collection->verdicts, node, &thread->cleanups, &thread->cleanups + 1);
+	lay_other_stack(collection, node);
 	/* Whoever joins a dead thread gets its result, even one that joins any. */
 	if (thread->state == STATE_DEAD)
 		lp_mark_word(collection->mark, (uintptr_t)thread->result);

@@ -18,6 +18,7 @@ LEAKPROF = os.path.join(BUILD, "leakprof", "leakprof")
 SHIM = os.path.join(BUILD, "runtime_hooks", "libleakprof.so")
 TESTS = os.path.join(BUILD, "tests", "runtimes")
 EXAMPLES = os.path.join(BUILD, "examples")
+PROGRAMS = os.path.join(BUILD, "tests", "programs")
 FOLDER = tempfile.mkdtemp(prefix="leakprof-test-")
 results = {"passed": 0, "failed": 0, "known": 0}
 COND, MUTEX, JOIN = "sync.Cond.Wait", "sync.Mutex.Lock", "join"
@@ -31,8 +32,10 @@ KNOWN_HIDDEN = {
 
 def run(*command, input=None, timeout=60, **options):
     """Runs COMMAND to its end; one that hangs is killed with all that it started."""
-    process = subprocess.Popen(command, stdin=subprocess.PIPE if input is not None else None, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, cwd=FOLDER, start_new_session=True, **options)
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=FOLDER,
+                               start_new_session=True, **options)
     try:
         output, errors = process.communicate(input, timeout)
     except subprocess.TimeoutExpired:
@@ -142,6 +145,16 @@ def request(port, text):
         except ConnectionRefusedError:
             check(time.time() < end, "nobody listens")
             time.sleep(0.02)
+
+
+def st_examples():
+    """State Threads' own example programs, or None. `./dev setup` fetches them where dpkg leaves documentation out."""
+    inside = "usr/share/doc/libst-dev/examples"
+    for folder in ("/" + inside, os.path.join(SOURCE, "build", "libst-dev", inside)):
+        if os.path.exists(os.path.join(folder, "server.c")):
+            return folder
+    print("     (libst-dev's examples are not here: ./dev setup)")
+    return None
 
 
 def child_of(pid):

@@ -26,6 +26,12 @@ static __attribute__((noinline, unused)) void scrub(void)
 		bytes[i] = 0;
 }
 
+/* stdio's buffer, allocated later, would hold what freed blocks left in its memory. */
+static __attribute__((unused)) void unbuffer(void)
+{
+	setvbuf(stdout, NULL, _IONBF, 0);
+}
+
 /* Keeps the compiler from knowing, and so from keeping, VALUE. */
 static inline void *hide(void *value)
 {
