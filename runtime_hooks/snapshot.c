@@ -35,6 +35,7 @@
 #define STACK_BYTES (512u << 10)
 #define QUEUE_MAX 8
 #define ROOTS_MAX 1024
+#define RUNNING_MAX 16 /* snapshot processes at a time */
 
 /* Shared with the snapshot process. */
 struct control {
@@ -52,7 +53,7 @@ static char *stack;
 static uint32_t busy;
 static uint32_t serial;
 static uint64_t failures;
-static int snapshot_pid;
+static int running[RUNNING_MAX]; /* snapshot processes that were not reaped; 0: none */
 static uint64_t start_ns;
 static uintptr_t roots[ROOTS_MAX];
 static size_t root_count;
@@ -295,6 +296,17 @@ static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint6
 
 /* --- In the target --- */
 
+/* Where the PID of another snapshot process goes, NULL when there are too many. */
+static int *free_place(void)
+{
+	size_t i;
+
+	for (i = 0; i < RUNNING_MAX; i++)
+		if (!__atomic_load_n(&running[i], __ATOMIC_ACQUIRE))
+			return &running[i];
+	return NULL;
+}
+
 static void run_job(void *argument)
 {
 	struct job *job = argument;
@@ -326,7 +338,7 @@ static void run_job(void *argument)
 	if (pid < 0)
 		failures++;
 	else
-		snapshot_pid = (int)pid;
+		__atomic_store_n(free_place(), (int)pid, __ATOMIC_RELEASE);
 }
 
 /* Calls FUNCTION(ARGUMENT) with the stack pointer at TOP. */
@@ -385,6 +397,16 @@ static bool dequeue(struct lp_request *request)
 	return false;
 }
 
+static bool is_running(void)
+{
+	size_t i;
+
+	for (i = 0; i < RUNNING_MAX; i++)
+		if (__atomic_load_n(&running[i], __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
 static int collect_once(const struct lp_request *request, void *context, uintptr_t sp)
 {
 	struct lp_thread *self = lp_self ? lp_self : lp_thread_claim((int)LP_SYS0(SYS_gettid));
@@ -392,6 +414,10 @@ static int collect_once(const struct lp_request *request, void *context, uintptr
 
 	if (!self || !control)
 		return -ENOMEM;
+	lp_snapshot_reap();
+	/* Collections that come faster than their snapshots end must not pile up. */
+	if (!free_place() || (request->trigger == LP_TRIGGER_INTERVAL && is_running()))
+		return -EAGAIN;
 	if (!stack)
 		stack = lp_own_map(STACK_BYTES);
 	if (!stack)
@@ -422,17 +448,25 @@ int lp_collect(const struct lp_request *request, void *context, uintptr_t sp)
 			wait_word(&control->connected, LP_CONNECT_WAIT_NS);
 		/* The end of a PID namespace's first process would end the snapshot too. */
 		if (lp_pid == 1)
-			LP_SYS4(SYS_wait4, snapshot_pid, NULL, __WCLONE, NULL);
+			LP_SYS4(SYS_wait4, -1, NULL, __WCLONE, NULL);
 	}
 	return r;
 }
 
+/* Any thread may come here, several at once: each process is reaped by the one that the kernel gives it to. */
 void lp_snapshot_reap(void)
 {
-	int status;
+	size_t i;
 
-	while (LP_SYS4(SYS_wait4, snapshot_pid, &status, WNOHANG | __WCLONE, NULL) > 0)
+	for (i = 0; i < RUNNING_MAX; i++) {
+		int pid = __atomic_load_n(&running[i], __ATOMIC_ACQUIRE);
+		int status;
+
+		if (!pid || LP_SYS4(SYS_wait4, pid, &status, WNOHANG | __WCLONE, NULL) != pid)
+			continue;
 		failures += status != 0;
+		__atomic_store_n(&running[i], 0, __ATOMIC_RELEASE);
+	}
 }
 
 /* --- The control page --- */
@@ -503,6 +537,6 @@ void lp_snapshot_after_fork(void)
 	busy = 0;
 	serial = 0;
 	failures = 0;
-	snapshot_pid = 0;
+	memset(running, 0, sizeof(running));
 	start_ns = lp_sys_clock_ns(CLOCK_REALTIME);
 }

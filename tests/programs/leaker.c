@@ -7,7 +7,7 @@
 #include "common.h"
 #include "runtime.h"
 
-#define SHOWN __attribute__((noipa, used))
+#define SHOWN __attribute__((noinline, used))
 
 void wait_deep(gate_t gate);
 void go_deeper(gate_t gate);

@@ -9,7 +9,7 @@ void *plugin_worker(void *gate);
 
 static volatile int returned;
 
-__attribute__((noipa)) void *plugin_worker(void *gate)
+__attribute__((noinline, used)) void *plugin_worker(void *gate)
 {
 	st_cond_wait(gate); /* line: plugin_worker */
 	returned++;
