@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Unit tests and the fuzz target: run.py BUILD_DIR. Ends with `N passed, N failed`."""
+"""Unit tests and the fuzz target: run.py all BUILD_DIR. Ends with `N passed, N failed`."""
+import glob
 import os
 import re
 import subprocess
 import sys
 import tempfile
 
-BUILD = os.path.abspath(sys.argv[1])
+BUILD = os.path.abspath(sys.argv[2])
 passed = failed = 0
 
-for name in ("test_options", "test_pprof"):
-    result = subprocess.run([os.path.join(BUILD, "tests", "unit", name)], stdout=subprocess.PIPE,
+for path in sorted(glob.glob(os.path.join(BUILD, "tests", "unit", "test_*"))):
+    name = os.path.basename(path)
+    if "." in name:
+        continue
+    result = subprocess.run([path], stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True)
     good = len(re.findall(r"^\[       OK \]", result.stdout, re.M))
     passed += good
