@@ -29,10 +29,6 @@
 #define STREAMS_MAX 256
 #define SITES_SHOWN 5
 
-#ifndef LP_SHIM_PATH
-#define LP_SHIM_PATH "/usr/lib/leakprof/libleakprof.so"
-#endif
-
 struct stream {
 	struct lp_report *report;
 	void *data;
@@ -87,22 +83,25 @@ static void handle_signals(void)
 
 /* --- Starting --- */
 
-/* The shim: named by LEAKPROF_SHIM, in the build tree beside us, or installed. */
+/* The shim: named by LEAKPROF_SHIM, in the build tree beside us, or installed: with us wherever we are now, or as configured. */
 static bool find_shim(struct run *run)
 {
+	static const char *const places[] = {"/../runtime_hooks/libleakprof.so", "/../" LP_LIBDIR "/leakprof/libleakprof.so"};
 	const char *named = getenv("LEAKPROF_SHIM");
 	char self[PATH_MAX];
 	char candidate[PATH_MAX + 64];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
+	size_t i;
 
 	if (named)
 		return realpath(named, run->shim);
 	self[n > 0 ? n : 0] = 0;
 	slash = strrchr(self, '/');
-	if (slash) {
+	if (slash)
 		*slash = 0;
-		snprintf(candidate, sizeof(candidate), "%s/../runtime_hooks/libleakprof.so", self);
+	for (i = 0; slash && i < sizeof(places) / sizeof(places[0]); i++) {
+		snprintf(candidate, sizeof(candidate), "%s%s", self, places[i]);
 		if (realpath(candidate, run->shim))
 			return true;
 	}

@@ -11,6 +11,7 @@
 
 #define MEMBER(name) offsetof(struct lp_options, name), sizeof(((struct lp_options *)0)->name)
 #define EVERYWHERE (LP_OPT_TARGET | LP_OPT_RUN)
+#define NAME_WIDTH 18 /* in the help */
 
 const struct lp_option lp_option_table[] = {
 	{"output", LP_OPT_STRING, LP_OPT_TARGET, MEMBER(output), LP_OUTPUT_DEFAULT,
@@ -274,7 +275,7 @@ void lp_options_help(int fd, unsigned scope)
 		if (!(option->scope & scope) || option->scope & LP_OPT_HIDDEN)
 			continue;
 		put(fd, scope & LP_OPT_RUN ? "  --" : "  ");
-		put_padded(fd, option->name, 14);
+		put_padded(fd, option->name, NAME_WIDTH);
 		put(fd, option->help);
 		if (option->default_value[0]) {
 			put(fd, " (default ");

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What the documentation says: README's commands run, man pages are well formed and complete, an installation works."""
+import glob
+import os
+import re
+import shlex
+
+from harness import *
+
+MAN = os.path.join(SOURCE, "docs", "man")
+
+
+def readme_commands():
+    """Those of README's blocks that a reader would type with the examples in PATH."""
+    text = open(os.path.join(SOURCE, "README.md")).read()
+    return [line for line in re.findall(r"^    \$ (.*)$", text, re.M) if line.startswith(("leakprof ", "go tool"))]
+
+
+def suite_docs():
+    @test
+    def readme_commands_run():
+        commands = readme_commands()
+        check(len(commands) >= 9, "%d commands" % len(commands))
+        env = dict(os.environ)
+        env["PATH"] = ":".join([os.path.dirname(LEAKPROF), EXAMPLES, os.path.join(EXAMPLES, "minigo"), env["PATH"]])
+        for command in commands:
+            result = run(*shlex.split(command), env=env)
+            equal(result.returncode, 0, "%s: %s" % (command, result.stderr))
+
+    @test
+    def readme_shows_what_pth_leaks_prints():
+        """The block of the first look, line by line; numbers and paths may differ, "..." stands for anything."""
+        text = open(os.path.join(SOURCE, "README.md")).read()
+        block = re.search(r"^    \$ leakprof run -o leak.pb.gz -- pth_leaks\n((?:    .*\n)+)", text, re.M).group(1)
+        result = run(LEAKPROF, "run", "-o", "leak.pb.gz", "--", os.path.join(EXAMPLES, "pth_leaks"))
+        got = result.stdout + result.stderr
+        for line in block.splitlines():
+            words = [word for word in re.split(r"[\s\d:]+|\.\.\.|\S*/\S+", line) if len(word) > 2]
+            check(all(word in got for word in words), "README shows %r, the program prints:\n%s" % (line, got))
+
+    @test
+    def man_pages_are_well_formed():
+        pages = glob.glob(os.path.join(MAN, "*"))
+        check(len(pages) >= 6, "pages: %r" % pages)
+        for page in pages:
+            result = run("groff", "-man", "-ww", "-z", "-Tutf8", page)
+            equal((result.returncode, result.stderr), (0, ""), page)
+
+    def options_of(text):
+        return {name.replace("_", "-") for name in re.findall(r"--([a-z_-]+)", text)}
+
+    @test
+    def man_pages_name_every_option_and_no_other():
+        for verb in ("run", "snapshot", "report", "info"):
+            page = open(os.path.join(MAN, "leakprof-%s.1" % verb)).read().replace("\\-", "-")
+            section = page.split(".SH OPTIONS\n")
+            section = section[1].split("\n.SH ")[0] if len(section) > 1 else ""
+            in_page = options_of("\n".join(line for line in section.splitlines() if line.startswith(".BR")))
+            equal(in_page, options_of(run(LEAKPROF, "help", verb).stdout), "options of " + verb)
+        keys = set(re.findall(r"^  (\w+) ", run(LEAKPROF, "help", "options").stdout, re.M))
+        page = open(os.path.join(MAN, "leakprof-options.7")).read().replace("\\-", "-")
+        equal(set(re.findall(r"^\.BR (\w+) =", page, re.M)), keys, "keys of LEAKPROF_OPTIONS")
+
+    @test
+    def an_installation_works():
+        destination = os.path.join(FOLDER, "installed")
+        result = run("meson", "install", "--no-rebuild", "-C", BUILD, "--destdir", destination,
+                     env=dict(os.environ, PATH="/usr/bin:" + os.environ["PATH"]))
+        equal(result.returncode, 0, result.stdout + result.stderr)
+        found = {os.path.relpath(path, destination) for path in glob.glob(destination + "/**", recursive=True)}
+        for name in ("bin/leakprof", "libleakprof.so", "include/leakprof.h", "leakprof.pc", "man1/leakprof-run.1",
+                     "man7/leakprof-options.7"):
+            check(any(path.endswith(name) for path in found), "%s is not installed: %r" % (name, sorted(found)))
+        program = os.path.join(destination, next(path for path in found if path.endswith("bin/leakprof")))
+        result = run(program, "run", "-o", "installed.pb.gz", "--", os.path.join(EXAMPLES, "pth_fixed"))
+        check("no leaks" in result.stderr, result.stderr)
+
+
+main({"docs": suite_docs})
