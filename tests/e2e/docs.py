@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What the documentation says: README's commands run, man pages are well formed and complete, an installation works."""
 import glob
+import json
 import os
 import re
 import shlex
@@ -77,4 +78,31 @@ def suite_docs():
         check("no leaks" in result.stderr, result.stderr)
 
 
-main({"docs": suite_docs})
+def suite_speedscope():
+    package = os.path.join(SOURCE, "build", "tools", "node_modules", "speedscope")
+    script = os.path.join(SOURCE, "tests", "contract", "speedscope.js")
+
+    def read(path):
+        result = run("node", script, package, os.path.join(FOLDER, path))
+        equal(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)
+
+    @test
+    def speedscope_opens_a_profile():
+        if not os.path.exists(package):
+            print("     (speedscope is not here: ./dev setup)")
+            return
+        run(LEAKPROF, "run", "-q", "-o", "speed.pb.gz", "--", os.path.join(EXAMPLES, "pth_leaks"))
+        got = read("speed.pb.gz")
+        wanted = sites("speed.pb.gz")
+        equal(got["total"], sum(count for _, _, count in wanted), "goroutines")
+        for entry, _, _ in wanted:
+            frame = got["frames"].get(entry)
+            check(frame and frame["total"] >= 1 and "pth_leaks.c" in frame["file"] and frame["line"] > 0,
+                  "%s: %r of %r" % (entry, frame, got))
+        run(LEAKPROF, "run", "-q", "-o", "many.pb.gz", "--", os.path.join(TESTS, "pth"), "leak_chain")
+        got = read("many.pb.gz")
+        equal((got["total"], got["frames"]["chain_link"]["total"]), (2000, 2000), "a chain of 2000")
+
+
+main({"docs": suite_docs, "speedscope": suite_speedscope})
