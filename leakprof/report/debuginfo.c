@@ -533,12 +533,15 @@ static void read_lines(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die)
 static void load_unit(struct lp_dwarf *dwarf, struct unit *unit)
 {
 	Dwarf_Die die;
+	Dwarf_Signed i;
 
 	unit->loaded = true;
 	if (dwarf_offdie_b(dwarf->debug, unit->die, 1, &die, NULL) != DW_DLV_OK)
 		return;
 	if (dwarf_srcfiles(die, &unit->files, &unit->file_count, NULL) != DW_DLV_OK)
 		unit->file_count = 0;
+	for (i = 0; i < unit->file_count; i++)
+		shorten(unit->files[i]);
 	read_children(dwarf, unit, die, 0, base_of(die));
 	read_lines(dwarf, unit, die);
 	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);

@@ -364,6 +364,12 @@ def suite_pprof():
             check(call in source[line - 1], "%s:%d is %s" % (function, line, source[line - 1]))
 
     @test
+    def a_file_has_one_name_also_where_a_call_was_inlined():
+        run(LEAKPROF, "run", "-q", "-o", "inlined.pb.gz", "--", os.path.join(EXAMPLES, "pth_leaks"))
+        names = set(re.findall(r" (\S+pth_leaks\.c):", raw("inlined.pb.gz")))
+        equal(len(names), 1, "names: %r" % names)
+
+    @test
     def top_shows_the_programs_blocking_function():
         text = run(go, "tool", "pprof", "-top", profile).stdout
         equal(sorted(re.findall(r"\s(\w+)$", text.split("flat%")[1], re.M))[-3:],
