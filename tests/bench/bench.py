@@ -79,6 +79,7 @@ def snapshots(name, mode, count):
 
 compare("State Threads wait and switch", os.path.join(BENCH, "switch"), "st", "2000000")
 compare("GNU Pth wait and switch", os.path.join(BENCH, "switch"), "pth", "100000")
+compare("minigo wait and switch", os.path.join(BENCH, "minigo_switch"), "1000000")
 compare("malloc and free, one thread", os.path.join(BENCH, "heap"), "pairs", "5000000")
 compare_time("python3 building dicts", "/usr/bin/python3", "-c",
              "d = {}\nfor i in range(600000): d[str(i)] = [i, str(i)]")
