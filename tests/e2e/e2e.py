@@ -152,7 +152,7 @@ def suite_webs():
             expected = {"leaked": 0, "live": 0}
             missed = []
             profile = os.path.join(FOLDER, "webs.pb.gz")
-            for seed in range(1, 31):
+            for seed in range(1, 101):
                 result = run(LEAKPROF, "run", "-q", "-o", profile, "--", os.path.join(TESTS, "webs"), runtime,
                              str(seed), "16")
                 equal(result.returncode, 0, "exit code of seed %d" % seed)
