@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * leakprof.h from the shim's side: runtimes, goroutines and memory that the program itself tells of. Waits do not come through
- * here: the header writes them straight into the goroutine's record (core/goroutine.h).
+ * leakprof.h from the shim's side: runtimes, goroutines and memory that the program itself tells
+ * of. Waits do not come through here: the header writes them straight into the goroutine's record
+ * (core/goroutine.h).
  *
- * Called by any thread. Goroutine records are the registry's; annotated memory is a hash table by address, under a lock that is
- * held for a few instructions with all signals as they are: a snapshot reads the table whatever state it is in, as every slot is
- * complete by itself.
+ * Called by any thread. Goroutine records are the registry's; annotated memory is a hash table by
+ * address, under a lock that is held for a few instructions with all signals as they are: a
+ * snapshot reads the table whatever state it is in, as every slot is complete by itself.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,8 +18,10 @@
 #include "runtime_hooks/target.h"
 
 _Static_assert(offsetof(struct lp_goroutine, wait) == offsetof(struct leakprof_goroutine, wait) &&
-		       offsetof(struct lp_goroutine, sp) == offsetof(struct leakprof_goroutine, sp) &&
-		       offsetof(struct lp_goroutine, checked) == offsetof(struct leakprof_goroutine, checked),
+		       offsetof(struct lp_goroutine, sp) ==
+			       offsetof(struct leakprof_goroutine, sp) &&
+		       offsetof(struct lp_goroutine, checked) ==
+			       offsetof(struct leakprof_goroutine, checked),
 	       "what annotations write");
 _Static_assert(offsetof(struct lp_wait, kind) == offsetof(struct leakprof_wait, kind) &&
 		       offsetof(struct lp_wait, frame) == offsetof(struct leakprof_wait, frame) &&
@@ -61,7 +64,8 @@ static struct lp_annotation *slot_of(struct table *in, uintptr_t address)
 {
 	size_t i = lp_handle_hash((void *)address);
 
-	while (in->slots[i & (in->size - 1)].address && in->slots[i & (in->size - 1)].address != address)
+	while (in->slots[i & (in->size - 1)].address &&
+	       in->slots[i & (in->size - 1)].address != address)
 		i++;
 	return &in->slots[i & (in->size - 1)];
 }
@@ -138,7 +142,8 @@ static void api_forget(const void *address)
 {
 	acquire();
 	if (table)
-		__atomic_store_n(&slot_of(table, (uintptr_t)address)->use, LP_USE_NONE, __ATOMIC_RELEASE);
+		__atomic_store_n(&slot_of(table, (uintptr_t)address)->use, LP_USE_NONE,
+				 __ATOMIC_RELEASE);
 	release();
 }
 
@@ -187,10 +192,12 @@ static void read_info(const struct leakprof_new *info, struct leakprof_new *know
 static uint16_t flags_of(const struct leakprof_new *info)
 {
 	return (uint16_t)((info->flags & LEAKPROF_CANCELLABLE ? LP_T_CANCELLABLE : 0) |
-			  (info->flags & LEAKPROF_SERVICE ? LP_T_SERVICE : 0) | (info->flags & LEAKPROF_MAIN ? LP_T_MAIN : 0));
+			  (info->flags & LEAKPROF_SERVICE ? LP_T_SERVICE : 0) |
+			  (info->flags & LEAKPROF_MAIN ? LP_T_MAIN : 0));
 }
 
-/* All of the control block where nothing else was said, or what was said does not fit the record. */
+/* All of the control block where nothing else was said, or what was said does not fit the record.
+ */
 static void set_data(struct lp_goroutine *values, const struct leakprof_new *info)
 {
 	uintptr_t handle = (uintptr_t)info->handle;
@@ -204,7 +211,8 @@ static void set_data(struct lp_goroutine *values, const struct leakprof_new *inf
 	values->data_size = (uint16_t)(high - low);
 }
 
-static struct leakprof_goroutine *api_created(struct leakprof_runtime *runtime, const struct leakprof_new *given)
+static struct leakprof_goroutine *api_created(struct leakprof_runtime *runtime,
+					      const struct leakprof_new *given)
 {
 	struct lp_goroutine values = {0};
 	struct leakprof_new info;
@@ -224,7 +232,8 @@ static struct leakprof_goroutine *api_created(struct leakprof_runtime *runtime, 
 	values.stack_high = info.stack ? (char *)info.stack + info.stack_size : NULL;
 	values.thread = info.stack ? 0 : (int)LP_SYS0(SYS_gettid);
 	values.entry = (void *)(uintptr_t)info.entry;
-	values.created_pc = (void *)(uintptr_t)(info.created_pc ? info.created_pc : __builtin_return_address(0));
+	values.created_pc = (void *)(uintptr_t)(info.created_pc ? info.created_pc
+								: __builtin_return_address(0));
 	values.name = info.name;
 	return (struct leakprof_goroutine *)lp_goroutine_new((struct lp_runtime *)runtime, &values);
 }
@@ -246,12 +255,14 @@ static void api_name(struct leakprof_goroutine *goroutine, const char *name)
 	record(goroutine)->name = name;
 }
 
-static void api_labels(struct leakprof_goroutine *goroutine, const struct leakprof_label *labels, size_t count)
+static void api_labels(struct leakprof_goroutine *goroutine, const struct leakprof_label *labels,
+		       size_t count)
 {
 	/* A snapshot between these two sees none. */
 	__atomic_store_n(&record(goroutine)->label_count, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&record(goroutine)->labels, labels, __ATOMIC_RELEASE);
-	__atomic_store_n(&record(goroutine)->label_count, (uint16_t)(count < UINT16_MAX ? count : UINT16_MAX), __ATOMIC_RELEASE);
+	__atomic_store_n(&record(goroutine)->label_count,
+			 (uint16_t)(count < UINT16_MAX ? count : UINT16_MAX), __ATOMIC_RELEASE);
 }
 
 /* --- Collecting --- */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_annotations=1: looks at each call of leakprof.h and says on standard error what is wrong with it, with the place in the
- * program that made it. For the authors of runtimes, and so not as careful as the rest: it asks the dynamic linker. Never on
- * by itself. It changes nothing else: a wrong call is carried out as
- * it would be without.
+ * check_annotations=1: looks at each call of leakprof.h and says on standard error what is wrong
+ * with it, with the place in the program that made it. For the authors of runtimes, and so not as
+ * careful as the rest: it asks the dynamic linker. Never on by itself. It changes nothing else: a
+ * wrong call is carried out as it would be without.
  *
  * `checked` in a goroutine's record says what came last: it runs, it waits, it was made ready.
  */
@@ -73,7 +73,8 @@ static void complain(const struct lp_goroutine *goroutine, const char *what, con
 
 static bool on_stack(const struct lp_goroutine *goroutine, const void *address)
 {
-	return !goroutine->stack_low || ((const char *)address >= goroutine->stack_low && (const char *)address <= goroutine->stack_high);
+	return !goroutine->stack_low || ((const char *)address >= goroutine->stack_low &&
+					 (const char *)address <= goroutine->stack_high);
 }
 
 void lp_check_new(const struct leakprof_new *info, const void *caller)
@@ -88,10 +89,12 @@ void lp_check_new(const struct leakprof_new *info, const void *caller)
 	if (info->stack && !info->stack_size)
 		complain(NULL, "a new goroutine has a stack without a size", caller);
 	if (info->data && ((const char *)info->data < (const char *)info->handle ||
-			   (const char *)info->data + info->data_size > (const char *)info->handle + info->handle_size))
+			   (const char *)info->data + info->data_size >
+				   (const char *)info->handle + info->handle_size))
 		complain(NULL, "a new goroutine's data lie outside of its control block", caller);
 	for (i = 0; low && (other = lp_goroutine_at(i)); i++)
-		if (other->id && other->stack_low && low < other->stack_high && other->stack_low < high)
+		if (other->id && other->stack_low && low < other->stack_high &&
+		    other->stack_low < high)
 			complain(other, "has a stack that overlaps with a new goroutine's", caller);
 }
 
@@ -116,7 +119,8 @@ static const char *check_call(struct lp_goroutine *goroutine, int call, const vo
 	uint32_t before = goroutine->checked;
 
 	if (!goroutine->id)
-		return call == LP_CHECK_FINISHED ? "has finished twice" : "is used, but has finished";
+		return call == LP_CHECK_FINISHED ? "has finished twice"
+						 : "is used, but has finished";
 	switch (call) {
 	case LEAKPROF_CALL_WAIT_BEGIN:
 		return check_begin(goroutine, argument);
@@ -127,14 +131,17 @@ static const char *check_call(struct lp_goroutine *goroutine, int call, const vo
 		goroutine->checked = CHECKED_READY;
 		return before == CHECKED_WAITS ? NULL : "is made ready, but does not wait";
 	case LEAKPROF_CALL_LEFT:
-		return on_stack(goroutine, argument) ? NULL : "was left with a stack pointer outside of its stack";
+		return on_stack(goroutine, argument)
+			       ? NULL
+			       : "was left with a stack pointer outside of its stack";
 	case LP_CHECK_FINISHED:
 		return before == CHECKED_WAITS ? "has finished, but still waits" : NULL;
 	}
 	return NULL;
 }
 
-void lp_check_call(struct leakprof_goroutine *goroutine, int call, const void *argument, const void *caller)
+void lp_check_call(struct leakprof_goroutine *goroutine, int call, const void *argument,
+		   const void *caller)
 {
 	struct lp_goroutine *record = (struct lp_goroutine *)goroutine;
 	const char *wrong = check_call(record, call, argument);

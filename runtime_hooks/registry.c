@@ -158,7 +158,8 @@ void lp_runtime_seen(struct lp_runtime *runtime)
 	runtime->seen = true;
 }
 
-static void fill(struct lp_goroutine *goroutine, struct lp_runtime *runtime, const struct lp_goroutine *values)
+static void fill(struct lp_goroutine *goroutine, struct lp_runtime *runtime,
+		 const struct lp_goroutine *values)
 {
 	uint32_t slot = goroutine->slot;
 	struct timespec now;

@@ -453,7 +453,8 @@ int lp_collect(const struct lp_request *request, void *context, uintptr_t sp)
 	return r;
 }
 
-/* Any thread may come here, several at once: each process is reaped by the one that the kernel gives it to. */
+/* Any thread may come here, several at once: each process is reaped by the one that the kernel
+ * gives it to. */
 void lp_snapshot_reap(void)
 {
 	size_t i;

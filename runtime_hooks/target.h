@@ -120,7 +120,8 @@ enum { LP_CHECK_FINISHED = 100 }; /* beside enum leakprof_call */
 
 /* Say on stderr what is wrong with a call, if anything is. */
 void lp_check_new(const struct leakprof_new *info, const void *caller);
-void lp_check_call(struct leakprof_goroutine *goroutine, int call, const void *argument, const void *caller);
+void lp_check_call(struct leakprof_goroutine *goroutine, int call, const void *argument,
+		   const void *caller);
 
 /* --- restart.c --- */
 

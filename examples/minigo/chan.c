@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels and select. Values go straight from a sender to a receiver that waits; a buffer is filled only while nobody does, so
- * there are never waiting receivers and buffered values at once.
+ * Channels and select. Values go straight from a sender to a receiver that waits; a buffer is
+ * filled only while nobody does, so there are never waiting receivers and buffered values at once.
  *
- * For leakprof a channel is reached by whoever can name it; its two queues lead to those who wait and are not followed, its
- * buffer is ordinary memory.
+ * For leakprof a channel is reached by whoever can name it; its two queues lead to those who wait
+ * and are not followed, its buffer is ordinary memory.
  */
 #include <stdlib.h>
 
@@ -22,9 +22,12 @@ struct chan {
 	void *buffer[];
 };
 
-#define CHAN_KIND(text)                                                                                                          \
-	{.size = sizeof(struct leakprof_kind), .rule = LEAKPROF_ANY, .name = text, .queue_offset = offsetof(struct chan, senders), \
-	 .queue_size = 2 * sizeof(struct wait_queue)}
+#define CHAN_KIND(text)                                                                            \
+	{                                                                                          \
+		.size = sizeof(struct leakprof_kind), .rule = LEAKPROF_ANY, .name = text,          \
+		.queue_offset = offsetof(struct chan, senders),                                    \
+		.queue_size = 2 * sizeof(struct wait_queue)                                        \
+	}
 
 static const struct leakprof_kind send_kind = CHAN_KIND("chan send");
 static const struct leakprof_kind receive_kind = CHAN_KIND("chan receive");
@@ -181,7 +184,8 @@ void chan_send(struct chan *chan, void *value)
 		go_unlock();
 		return;
 	}
-	leakprof_wait_begin(waiter.goroutine->profile, &wait, chan ? &send_kind : &send_nil_kind, chan, 0, 0);
+	leakprof_wait_begin(waiter.goroutine->profile, &wait, chan ? &send_kind : &send_nil_kind,
+			    chan, 0, 0);
 	if (chan)
 		queue_add(&chan->senders, &waiter);
 	go_leave_locked();
@@ -199,7 +203,8 @@ void *chan_receive(struct chan *chan, bool *ok)
 	if (chan && receive_locked(chan, &waiter.value, &waiter.ok)) {
 		go_unlock();
 	} else {
-		leakprof_wait_begin(waiter.goroutine->profile, &wait, chan ? &receive_kind : &receive_nil_kind, chan, 0, 0);
+		leakprof_wait_begin(waiter.goroutine->profile, &wait,
+				    chan ? &receive_kind : &receive_nil_kind, chan, 0, 0);
 		if (chan)
 			queue_add(&chan->receivers, &waiter);
 		go_leave_locked();
@@ -237,7 +242,8 @@ static size_t random_below(size_t limit)
 	return state % limit;
 }
 
-/* The index of an alternative that could go on and did, COUNT when there is none. Each has the same chance. */
+/* The index of an alternative that could go on and did, COUNT when there is none. Each has the same
+ * chance. */
 static size_t try_locked(struct chan_case *cases, size_t count)
 {
 	size_t start = count ? random_below(count) : 0;
@@ -259,15 +265,21 @@ size_t chan_try_select(struct chan_case *cases, size_t count)
 	return chosen;
 }
 
-static void queue_all_locked(struct chan_case *cases, struct waiter *waiters, size_t count, size_t *chosen)
+static void queue_all_locked(struct chan_case *cases, struct waiter *waiters, size_t count,
+			     size_t *chosen)
 {
 	size_t i;
 
 	for (i = 0; i < count; i++) {
-		waiters[i] = (struct waiter){.goroutine = go_self(), .value = cases[i].value, .select = waiters,
-					     .select_count = count, .chosen = chosen};
+		waiters[i] = (struct waiter){.goroutine = go_self(),
+					     .value = cases[i].value,
+					     .select = waiters,
+					     .select_count = count,
+					     .chosen = chosen};
 		if (cases[i].chan)
-			queue_add(cases[i].send ? &cases[i].chan->senders : &cases[i].chan->receivers, &waiters[i]);
+			queue_add(cases[i].send ? &cases[i].chan->senders
+						: &cases[i].chan->receivers,
+				  &waiters[i]);
 	}
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of minigo share. One lock, sched.lock, guards every queue, channel, lock and timer: it is simple, and enough for
- * an example. Functions that end in _locked want it held.
+ * What the files of minigo share. One lock, sched.lock, guards every queue, channel, lock and
+ * timer: it is simple, and enough for an example. Functions that end in _locked want it held.
  *
- * A goroutine that waits holds the lock while it queues itself and while it switches to its thread's scheduler, which releases
- * it: nobody can make the goroutine run before its stack is left.
+ * A goroutine that waits holds the lock while it queues itself and while it switches to its
+ * thread's scheduler, which releases it: nobody can make the goroutine run before its stack is
+ * left.
  *
  * The annotations for leakprof are the lines with leakprof_; nothing else knows of it.
  */
@@ -28,11 +29,12 @@ struct hold {
 	struct hold *overflow; /* of the goroutine's: more than fit into its control block */
 };
 
-/* The control block. Of it only the argument is the program's: the rest leads to other goroutines. */
+/* The control block. Of it only the argument is the program's: the rest leads to other goroutines.
+ */
 struct goroutine {
-	void *sp; /* where its stack was left */
+	void *sp;		/* where its stack was left */
 	struct goroutine *next; /* in the run queue */
-	char *stack; /* NULL: main's, which is its thread's own */
+	char *stack;		/* NULL: main's, which is its thread's own */
 	void (*function)(void *);
 	void *argument;
 	struct leakprof_goroutine *profile;
@@ -41,7 +43,7 @@ struct goroutine {
 	size_t owned; /* mutexes: while there is one, they name this block as their owner */
 	bool finished;
 	bool settling; /* in go_settle: not counted as running */
-	void *fiber; /* sanitizers' */
+	void *fiber;   /* sanitizers' */
 };
 
 /* On the stack of who waits, in the queue of what it waits for. */
@@ -93,7 +95,8 @@ _Noreturn void go_abort(const char *what);
 void go_lock(void);
 void go_unlock(void);
 
-/* Leaves the calling goroutine, which must be in some queue, until it is made ready. Returns without the lock. */
+/* Leaves the calling goroutine, which must be in some queue, until it is made ready. Returns
+ * without the lock. */
 void go_leave_locked(void);
 
 /* Whether a goroutine other than those in go_settle runs or is ready to. */
@@ -122,7 +125,8 @@ void timers_run_locked(void);
 /* Nanoseconds to the next timer, -1: there is none. */
 int64_t timer_next_locked(void);
 
-/* Waits at most so long (-1: no limit) for descriptors or poller_wake; without the lock, except for the results. */
+/* Waits at most so long (-1: no limit) for descriptors or poller_wake; without the lock, except for
+ * the results. */
 void poller_wait_locked(int64_t nanoseconds);
 void poller_wake(void);
 size_t poller_count(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * minigo: a small Go-style runtime for C, as a user of leakprof would write one: goroutines on stacks of their own,
- * channels, select, locks, wait groups, contexts, timers and descriptors, over one or several OS threads.
+ * minigo: a small Go-style runtime for C, as a user of leakprof would write one: goroutines on
+ * stacks of their own, channels, select, locks, wait groups, contexts, timers and descriptors, over
+ * one or several OS threads.
  *
  *     static void greet(void *out)
  *     {
@@ -18,12 +19,14 @@
  *             return 0;
  *     }
  *
- * main itself is a goroutine once minigo_init has returned. MINIGO_THREADS=N in the environment runs goroutines on N OS threads
- * (default 1); they then move between them. With one, goroutines switch only where they wait or call go_yield, so that a program
- * has one order of events. Goroutines that wait for ever do not end the process: it ends when main returns.
+ * main itself is a goroutine once minigo_init has returned. MINIGO_THREADS=N in the environment
+ * runs goroutines on N OS threads (default 1); they then move between them. With one, goroutines
+ * switch only where they wait or call go_yield, so that a program has one order of events.
+ * Goroutines that wait for ever do not end the process: it ends when main returns.
  *
- * Values are pointers. All objects come from malloc and go back by their `_free`, or never; those with a static form (mutexes and
- * the like) need no initialisation but zero. Misuse (unlocking what another holds, closing twice) aborts with a line on stderr.
+ * Values are pointers. All objects come from malloc and go back by their `_free`, or never; those
+ * with a static form (mutexes and the like) need no initialisation but zero. Misuse (unlocking what
+ * another holds, closing twice) aborts with a line on stderr.
  */
 #ifndef MINIGO_H
 #define MINIGO_H
@@ -37,19 +40,22 @@
 /* Starts the runtime: the calling code becomes the goroutine main. */
 void minigo_init(void);
 
-/* Runs FUNCTION(ARGUMENT) in a new goroutine. It starts later, in the order of creation where there is one thread. */
+/* Runs FUNCTION(ARGUMENT) in a new goroutine. It starts later, in the order of creation where there
+ * is one thread. */
 void go(void (*function)(void *), void *argument);
 
 /* Lets every goroutine that is ready now run before the caller goes on. */
 void go_yield(void);
 
-/* Ends the calling goroutine (Go's runtime.Goexit). In main: the others go on, and the process ends when none is left that can run. */
+/* Ends the calling goroutine (Go's runtime.Goexit). In main: the others go on, and the process ends
+ * when none is left that can run. */
 _Noreturn void go_exit(void);
 
 /* Waits for ever (Go's select {}). */
 _Noreturn void go_park(void);
 
-/* Waits until every other goroutine waits, and no timer goes off within so many nanoseconds. For tests. */
+/* Waits until every other goroutine waits, and no timer goes off within so many nanoseconds. For
+ * tests. */
 void go_settle(int64_t nanoseconds);
 
 /* Goroutines that exist. */
@@ -66,8 +72,8 @@ void chan_free(struct chan *chan);
 /* On a NULL channel both wait for ever. Sending on a closed channel aborts. */
 void chan_send(struct chan *chan, void *value);
 
-/* Returns the value; NULL and *OK false (OK may be NULL) when the channel is closed and empty. A range is
- * `while (value = chan_receive(chan, &ok), ok)`. */
+/* Returns the value; NULL and *OK false (OK may be NULL) when the channel is closed and empty. A
+ * range is `while (value = chan_receive(chan, &ok), ok)`. */
 void *chan_receive(struct chan *chan, bool *ok);
 
 /* As select with a default: false when it would wait. */
@@ -78,7 +84,8 @@ bool chan_try_receive(struct chan *chan, void **value, bool *ok);
 void chan_close(struct chan *chan);
 size_t chan_length(struct chan *chan);
 
-/* One alternative of a select: sends VALUE where SEND, else receives into VALUE and OK. A NULL CHAN is never chosen. */
+/* One alternative of a select: sends VALUE where SEND, else receives into VALUE and OK. A NULL CHAN
+ * is never chosen. */
 struct chan_case {
 	struct chan *chan;
 	void *value;
@@ -86,8 +93,8 @@ struct chan_case {
 	bool ok;
 };
 
-/* Waits until one of COUNT alternatives can go on, does it, and returns its index. Where several can, it takes a random one. With
- * COUNT 0 it waits for ever. */
+/* Waits until one of COUNT alternatives can go on, does it, and returns its index. Where several
+ * can, it takes a random one. With COUNT 0 it waits for ever. */
 size_t chan_select(struct chan_case *cases, size_t count);
 
 /* As select with a default: COUNT when none can go on. */
@@ -112,7 +119,8 @@ void mutex_lock(struct mutex *mutex);
 bool mutex_try_lock(struct mutex *mutex);
 void mutex_unlock(struct mutex *mutex);
 
-/* Readers and a writer; a writer that waits keeps new readers out. Its readers are a list, so that whoever looks knows who holds it. */
+/* Readers and a writer; a writer that waits keeps new readers out. Its readers are a list, so that
+ * whoever looks knows who holds it. */
 struct rwmutex {
 	struct goroutine *writer;
 	struct hold *readers;

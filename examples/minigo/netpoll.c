@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors: a goroutine that would block waits until epoll says that it need not. One shot a wait: a descriptor is registered
- * with its waiter's address, and nobody else is told.
+ * Descriptors: a goroutine that would block waits until epoll says that it need not. One shot a
+ * wait: a descriptor is registered with its waiter's address, and nobody else is told.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +29,8 @@ static void open_poller(void)
 		return;
 	poller.epoll = epoll_create1(EPOLL_CLOEXEC);
 	poller.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (poller.epoll < 0 || poller.wake < 0 || epoll_ctl(poller.epoll, EPOLL_CTL_ADD, poller.wake, &event))
+	if (poller.epoll < 0 || poller.wake < 0 ||
+	    epoll_ctl(poller.epoll, EPOLL_CTL_ADD, poller.wake, &event))
 		go_abort("no descriptor for the poller");
 }
 
@@ -75,7 +76,8 @@ void poller_wait_locked(int64_t nanoseconds)
 	wake_all_locked(events, count);
 }
 
-static const struct leakprof_kind io_kind = {.size = sizeof(io_kind), .rule = LEAKPROF_LIVE, .state = LEAKPROF_IO, .name = "IO wait"};
+static const struct leakprof_kind io_kind = {
+	.size = sizeof(io_kind), .rule = LEAKPROF_LIVE, .state = LEAKPROF_IO, .name = "IO wait"};
 
 /* FD was not ready: waits until it is. */
 static void wait_for(int fd, uint32_t what)
@@ -85,7 +87,8 @@ static void wait_for(int fd, uint32_t what)
 
 	go_lock();
 	open_poller();
-	if (epoll_ctl(poller.epoll, EPOLL_CTL_MOD, fd, &event) && epoll_ctl(poller.epoll, EPOLL_CTL_ADD, fd, &event)) {
+	if (epoll_ctl(poller.epoll, EPOLL_CTL_MOD, fd, &event) &&
+	    epoll_ctl(poller.epoll, EPOLL_CTL_ADD, fd, &event)) {
 		go_unlock();
 		return;
 	}
@@ -111,19 +114,19 @@ static __attribute__((noinline)) int last_error(void)
 }
 
 /* Repeats CALL while it would block. */
-#define BLOCKING(fd, what, type, call)                                                                        \
-	do {                                                                                                  \
-		struct goroutine *self = go_self();                                                           \
-		struct leakprof_wait wait;                                                                    \
-		type result;                                                                                  \
-                                                                                                              \
-		make_nonblocking(fd);                                                                         \
-		leakprof_wait_begin(self->profile, &wait, &io_kind, NULL, 0, 0);                              \
-		while ((result = call) < 0 && (last_error() == EAGAIN || last_error() == EINTR))              \
-			if (last_error() == EAGAIN)                                                           \
-				wait_for(fd, what);                                                           \
-		leakprof_wait_end(self->profile);                                                             \
-		return result;                                                                                \
+#define BLOCKING(fd, what, type, call)                                                             \
+	do {                                                                                       \
+		struct goroutine *self = go_self();                                                \
+		struct leakprof_wait wait;                                                         \
+		type result;                                                                       \
+                                                                                                   \
+		make_nonblocking(fd);                                                              \
+		leakprof_wait_begin(self->profile, &wait, &io_kind, NULL, 0, 0);                   \
+		while ((result = call) < 0 && (last_error() == EAGAIN || last_error() == EINTR))   \
+			if (last_error() == EAGAIN)                                                \
+				wait_for(fd, what);                                                \
+		leakprof_wait_end(self->profile);                                                  \
+		return result;                                                                     \
 	} while (0)
 
 ptrdiff_t go_read(int fd, void *buffer, size_t size)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Goroutines and the OS threads that run them. Each thread has a scheduler with a stack of its own (for all threads but the first
- * the thread's native one); a goroutine switches to the scheduler of the thread that it happens to run on, which picks the next
- * one from the run queue.
+ * Goroutines and the OS threads that run them. Each thread has a scheduler with a stack of its own
+ * (for all threads but the first the thread's native one); a goroutine switches to the scheduler of
+ * the thread that it happens to run on, which picks the next one from the run queue.
  *
- * Stacks are mapped with a guard page below and used again. A switch saves the callee-saved registers on the stack that is left.
+ * Stacks are mapped with a guard page below and used again. A switch saves the callee-saved
+ * registers on the stack that is left.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -94,7 +95,8 @@ __asm__(".text\n"
 	"	.cfi_endproc\n"
 	".size minigo_start, . - minigo_start\n");
 
-/* What sanitizers must know of a switch to a stack of SIZE bytes at LOW (0: a thread's own) and its FIBER. */
+/* What sanitizers must know of a switch to a stack of SIZE bytes at LOW (0: a thread's own) and its
+ * FIBER. */
 static void tell_switch(void *fiber, const void *low, size_t size, bool last)
 {
 #if defined(__SANITIZE_ADDRESS__)
@@ -141,7 +143,8 @@ static void destroy_fiber(void *fiber)
 	(void)fiber;
 }
 
-/* To the scheduler of this thread, with the lock held. Returns when the goroutine runs again, without it. */
+/* To the scheduler of this thread, with the lock held. Returns when the goroutine runs again,
+ * without it. */
 static void switch_to_scheduler(bool last)
 {
 	struct worker *here = this_worker();
@@ -246,7 +249,8 @@ static char *new_stack(void)
 		leakprof_forget(stack);
 		return stack;
 	}
-	stack = mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	stack = mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (stack == MAP_FAILED || mprotect(stack, GUARD_BYTES, PROT_NONE))
 		go_abort("no memory for a stack");
 	return stack + GUARD_BYTES;
@@ -380,7 +384,8 @@ void go_yield(void)
 
 _Noreturn void go_park(void)
 {
-	static const struct leakprof_kind kind = {.size = sizeof(kind), .rule = LEAKPROF_NEVER, .name = "select (no cases)"};
+	static const struct leakprof_kind kind = {
+		.size = sizeof(kind), .rule = LEAKPROF_NEVER, .name = "select (no cases)"};
 	struct leakprof_wait wait;
 
 	leakprof_wait_begin(go_self()->profile, &wait, &kind, NULL, 0, 0);
@@ -442,7 +447,8 @@ static void sleep_locked(void)
 		sched.idle_workers--;
 		return;
 	}
-	if (sched.main_ended && next_timer < 0 && !poller_count() && sched.idle_workers + 1 == sched.worker_count)
+	if (sched.main_ended && next_timer < 0 && !poller_count() &&
+	    sched.idle_workers + 1 == sched.worker_count)
 		exit(0);
 	sched.polling = true;
 	poller_wait_locked(next_timer);
@@ -474,7 +480,10 @@ static _Noreturn void schedule(struct worker *here)
 /* The scheduler's own stack keeps nothing of the program's alive. */
 static void tell_scheduler(struct worker *here, void *stack)
 {
-	struct leakprof_new info = {.size = sizeof(info), .flags = LEAKPROF_SERVICE, .stack = stack, .stack_size = STACK_BYTES,
+	struct leakprof_new info = {.size = sizeof(info),
+				    .flags = LEAKPROF_SERVICE,
+				    .stack = stack,
+				    .stack_size = STACK_BYTES,
 				    .name = "scheduler"};
 
 	here->profile = leakprof_created(profiled, &info);
@@ -501,8 +510,11 @@ static void run_first_scheduler(void)
 /* The calling code becomes the goroutine main, the scheduler of its thread gets a stack. */
 static void start_main(void)
 {
-	struct leakprof_new info = {.size = sizeof(info), .flags = LEAKPROF_MAIN, .handle = &sched.main,
-				    .handle_size = sizeof(sched.main), .name = "main"};
+	struct leakprof_new info = {.size = sizeof(info),
+				    .flags = LEAKPROF_MAIN,
+				    .handle = &sched.main,
+				    .handle_size = sizeof(sched.main),
+				    .name = "main"};
 	struct goroutine scheduler = {.stack = new_stack(), .function = NULL};
 
 	worker = &sched.workers[0];
@@ -528,7 +540,9 @@ void minigo_init(void)
 
 	profiled = leakprof_runtime("minigo");
 	leakprof_internal(&sched, sizeof(sched));
-	sched.worker_count = threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : (size_t)threads;
+	sched.worker_count = threads < 1	     ? 1
+			     : threads > THREADS_MAX ? THREADS_MAX
+						     : (size_t)threads;
 	start_main();
 	for (i = 1; i < (long)sched.worker_count; i++)
 		if (pthread_create(&thread, NULL, run_worker, &sched.workers[i]))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Locks and the like. Whoever gives one back hands it to the first that waits, so nobody can overtake.
+ * Locks and the like. Whoever gives one back hands it to the first that waits, so nobody can
+ * overtake.
  *
- * For leakprof a mutex and a read-write lock belong to those who hold them: a goroutine that waits for one can go on only if a
- * holder can. Wait groups, conditions and semaphores belong to nobody.
+ * For leakprof a mutex and a read-write lock belong to those who hold them: a goroutine that waits
+ * for one can go on only if a holder can. Wait groups, conditions and semaphores belong to nobody.
  */
 #include <stdlib.h>
 
@@ -31,9 +32,12 @@ static const void *mutex_owner(const void *object, const void *waiter, void **cu
 	return mutex->owner;
 }
 
-static const struct leakprof_kind mutex_kind = {
-	.size = sizeof(mutex_kind), .rule = LEAKPROF_OWNER, .name = "sync.Mutex.Lock", .owner = mutex_owner,
-	.queue_offset = offsetof(struct mutex, owner), .queue_size = sizeof(struct mutex)};
+static const struct leakprof_kind mutex_kind = {.size = sizeof(mutex_kind),
+						.rule = LEAKPROF_OWNER,
+						.name = "sync.Mutex.Lock",
+						.owner = mutex_owner,
+						.queue_offset = offsetof(struct mutex, owner),
+						.queue_size = sizeof(struct mutex)};
 
 static void own(struct mutex *mutex, struct goroutine *owner)
 {
@@ -92,8 +96,8 @@ void mutex_unlock(struct mutex *mutex)
 
 /* --- Read-write locks --- */
 
-/* Who holds it: a writer, or readers, of which the cursor is the last one named. A reader that queues behind a writer waits for
- * the same readers as the writer does. */
+/* Who holds it: a writer, or readers, of which the cursor is the last one named. A reader that
+ * queues behind a writer waits for the same readers as the writer does. */
 static const void *rwmutex_owner(const void *object, const void *waiter, void **cursor)
 {
 	const struct rwmutex *lock = object;
@@ -109,9 +113,11 @@ static const void *rwmutex_owner(const void *object, const void *waiter, void **
 	return hold ? hold->reader : NULL;
 }
 
-#define RWMUTEX_KIND(text)                                                                                                     \
-	{.size = sizeof(struct leakprof_kind), .rule = LEAKPROF_OWNER, .name = text, .owner = rwmutex_owner, .queue_offset = 0, \
-	 .queue_size = sizeof(struct rwmutex)}
+#define RWMUTEX_KIND(text)                                                                         \
+	{                                                                                          \
+		.size = sizeof(struct leakprof_kind), .rule = LEAKPROF_OWNER, .name = text,        \
+		.owner = rwmutex_owner, .queue_offset = 0, .queue_size = sizeof(struct rwmutex)    \
+	}
 
 static const struct leakprof_kind rlock_kind = RWMUTEX_KIND("sync.RWMutex.RLock");
 static const struct leakprof_kind lock_kind = RWMUTEX_KIND("sync.RWMutex.Lock");
@@ -241,9 +247,12 @@ void rwmutex_runlock(struct rwmutex *lock)
 
 /* --- What belongs to nobody --- */
 
-#define SHARED_KIND(type, text)                                                                           \
-	{.size = sizeof(struct leakprof_kind), .rule = LEAKPROF_ANY, .name = text,                         \
-	 .queue_offset = offsetof(struct type, waiters), .queue_size = sizeof(struct wait_queue)}
+#define SHARED_KIND(type, text)                                                                    \
+	{                                                                                          \
+		.size = sizeof(struct leakprof_kind), .rule = LEAKPROF_ANY, .name = text,          \
+		.queue_offset = offsetof(struct type, waiters),                                    \
+		.queue_size = sizeof(struct wait_queue)                                            \
+	}
 
 static const struct leakprof_kind group_kind = SHARED_KIND(wait_group, "sync.WaitGroup.Wait");
 static const struct leakprof_kind cond_kind = SHARED_KIND(cond, "sync.Cond.Wait");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * minigo's own tests: every function of its header, with one thread or several (MINIGO_THREADS). Ends with "N passed, N failed".
+ * minigo's own tests: every function of its header, with one thread or several (MINIGO_THREADS).
+ * Ends with "N passed, N failed".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,14 +13,14 @@
 static unsigned passed;
 static unsigned failed;
 
-#define CHECK(condition)                                                                  \
-	do {                                                                              \
-		if (condition) {                                                          \
-			passed++;                                                         \
-		} else {                                                                  \
-			failed++;                                                         \
-			printf("FAIL %s:%d: %s\n", __func__, __LINE__, #condition);       \
-		}                                                                         \
+#define CHECK(condition)                                                                           \
+	do {                                                                                       \
+		if (condition) {                                                                   \
+			passed++;                                                                  \
+		} else {                                                                           \
+			failed++;                                                                  \
+			printf("FAIL %s:%d: %s\n", __func__, __LINE__, #condition);                \
+		}                                                                                  \
 	} while (0)
 
 static struct wait_group everyone;

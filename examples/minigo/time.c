@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Timers, in a binary heap by the time that they go off, and what is made of them: sleeping, After, tickers, contexts.
+ * Timers, in a binary heap by the time that they go off, and what is made of them: sleeping, After,
+ * tickers, contexts.
  *
- * For leakprof the heap is ordinary memory: what a timer will send to or call is reached by it, until it went off or was stopped.
+ * For leakprof the heap is ordinary memory: what a timer will send to or call is reached by it,
+ * until it went off or was stopped.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,14 +14,14 @@
 
 struct timer {
 	int64_t when;
-	int64_t period;	     /* 0: once */
-	size_t place;	     /* in the heap, from 1; 0: not there */
-	struct chan *chan;   /* gets a value */
-	struct waiter *sleeper; /* or this one wakes up */
-	struct context *context; /* or this one is cancelled */
+	int64_t period;		  /* 0: once */
+	size_t place;		  /* in the heap, from 1; 0: not there */
+	struct chan *chan;	  /* gets a value */
+	struct waiter *sleeper;	  /* or this one wakes up */
+	struct context *context;  /* or this one is cancelled */
 	void (*function)(void *); /* or this runs in a goroutine */
 	void *argument;
-	bool unnamed; /* nobody can free it but us */
+	bool unnamed;  /* nobody can free it but us */
 	bool settling; /* go_settle's own */
 };
 
@@ -74,9 +76,10 @@ static void add_locked(struct timer *timer, int64_t nanoseconds)
 		timers.heap = realloc(timers.heap, (room + 1) * sizeof(*timers.heap));
 		if (!timers.heap)
 			go_abort("no memory for a timer");
-		/* What the memory held before must not look like timers to whoever scans it (with the one more, that is
-		 * all that malloc gives). */
-		memset(timers.heap + timers.room, 0, (room + 1 - timers.room) * sizeof(*timers.heap));
+		/* What the memory held before must not look like timers to whoever scans it (with
+		 * the one more, that is all that malloc gives). */
+		memset(timers.heap + timers.room, 0,
+		       (room + 1 - timers.room) * sizeof(*timers.heap));
 		timers.room = room;
 	}
 	timer->when = now_ns() + (nanoseconds > 0 ? nanoseconds : 0);
@@ -115,7 +118,8 @@ static void fire_locked(struct timer *timer)
 	else if (timer->context)
 		cancel_locked(timer->context);
 	else
-		go_spawn_locked(timer->function, timer->argument, (const void *)(uintptr_t)timer_after_func);
+		go_spawn_locked(timer->function, timer->argument,
+				(const void *)(uintptr_t)timer_after_func);
 }
 
 void timers_run_locked(void)
@@ -144,7 +148,9 @@ int64_t timer_next_locked(void)
 
 /* --- Sleeping and timers --- */
 
-static const struct leakprof_kind sleep_kind = {.size = sizeof(sleep_kind), .rule = LEAKPROF_LIVE, .state = LEAKPROF_SLEEP,
+static const struct leakprof_kind sleep_kind = {.size = sizeof(sleep_kind),
+						.rule = LEAKPROF_LIVE,
+						.state = LEAKPROF_SLEEP,
 						.name = "sleep"};
 
 void go_sleep(int64_t nanoseconds)

@@ -83,10 +83,12 @@ static void handle_signals(void)
 
 /* --- Starting --- */
 
-/* The shim: named by LEAKPROF_SHIM, in the build tree beside us, or installed: with us wherever we are now, or as configured. */
+/* The shim: named by LEAKPROF_SHIM, in the build tree beside us, or installed: with us wherever we
+ * are now, or as configured. */
 static bool find_shim(struct run *run)
 {
-	static const char *const places[] = {"/../runtime_hooks/libleakprof.so", "/../" LP_LIBDIR "/leakprof/libleakprof.so"};
+	static const char *const places[] = {"/../runtime_hooks/libleakprof.so",
+					     "/../" LP_LIBDIR "/leakprof/libleakprof.so"};
 	const char *named = getenv("LEAKPROF_SHIM");
 	char self[PATH_MAX];
 	char candidate[PATH_MAX + 64];
@@ -327,10 +329,11 @@ static struct stream *choose(struct run *run)
 }
 
 /*
- * Where the result of REPORT goes: the output with its % signs filled in; where it has none, that of a child, OTHER, gets
- * its PID in the name: "leak.pb.gz" and 42 give "leak.42.pb.gz".
+ * Where the result of REPORT goes: the output with its % signs filled in; where it has none, that
+ * of a child, OTHER, gets its PID in the name: "leak.pb.gz" and 42 give "leak.42.pb.gz".
  */
-static void name_output(const struct run *run, const struct lp_report *report, bool other, char *name, size_t size)
+static void name_output(const struct run *run, const struct lp_report *report, bool other,
+			char *name, size_t size)
 {
 	const char *slash = strrchr(run->output, '/');
 	const char *dot = strchr(slash ? slash + 1 : run->output, '.');
@@ -340,7 +343,8 @@ static void name_output(const struct run *run, const struct lp_report *report, b
 	if (!other || strcmp(stem, run->output))
 		snprintf(name, size, "%s", stem);
 	else
-		snprintf(name, size, "%.*s.%u%s", dot ? (int)(dot - run->output) : (int)strlen(run->output), stem,
+		snprintf(name, size, "%.*s.%u%s",
+			 dot ? (int)(dot - run->output) : (int)strlen(run->output), stem,
 			 report->pid, dot ? dot : "");
 }
 
@@ -414,7 +418,8 @@ static int write_unmeasured(const struct run *run, const char *why)
 	return code;
 }
 
-static void summarize(const struct run *run, const struct stream *result, const char *name, int code)
+static void summarize(const struct run *run, const struct stream *result, const char *name,
+		      int code)
 {
 	if (run->quiet)
 		return;
@@ -423,7 +428,8 @@ static void summarize(const struct run *run, const struct stream *result, const 
 	show_sites(result->report);
 	show_warnings(result->report);
 	if (!code)
-		fprintf(stderr, "leakprof: profile in %s: leakprof report, or go tool pprof\n", name);
+		fprintf(stderr, "leakprof: profile in %s: leakprof report, or go tool pprof\n",
+			name);
 }
 
 static void finish(struct run *run, int status)

@@ -64,10 +64,12 @@ void lp_collect_cut(struct lp_collection *collection, const void *address, size_
 	uintptr_t first = LP_ALIGN_UP(low, LP_PAGE);
 	uintptr_t last = LP_ALIGN_DOWN(high, LP_PAGE);
 
-	if (!region || region->shared || !(region->prot & PROT_WRITE) || high < low || region->end < high)
+	if (!region || region->shared || !(region->prot & PROT_WRITE) || high < low ||
+	    region->end < high)
 		return;
 	/* Whole anonymous pages are dropped rather than written, which would copy them. */
-	if (first < last && !region->inode && !LP_SYS3(SYS_madvise, first, last - first, MADV_DONTNEED)) {
+	if (first < last && !region->inode &&
+	    !LP_SYS3(SYS_madvise, first, last - first, MADV_DONTNEED)) {
 		memset((void *)low, 0, first - low);
 		memset((void *)last, 0, high - last);
 	} else {
@@ -139,7 +141,8 @@ static void locate(struct lp_collection *collection, struct lp_node *node)
 	node->handle_high = node->handle_low + 1;
 	node->stack_low = (uintptr_t)goroutine->stack_low;
 	node->stack_high = (uintptr_t)goroutine->stack_high;
-	thread = thread_of(collection, goroutine->thread ? goroutine->thread : goroutine->runtime->thread);
+	thread = thread_of(collection,
+			   goroutine->thread ? goroutine->thread : goroutine->runtime->thread);
 	if (!node->stack_low && thread && thread->stack_low) {
 		node->stack_low = thread->stack_low;
 		node->stack_high = native_top(collection, thread);

@@ -84,15 +84,16 @@ int lp_collect_verdicts(struct lp_collection *collection);
 /* Adds a note; TEXT is a constant. The same text is added once. */
 void lp_collect_note(struct lp_collection *collection, enum lp_severity severity, const char *text);
 
-/* The kernel holds words of the target that cannot be seen, as TEXT (a constant) says: nothing can be reported,
- * unless the option trust_kernel says that no pointer is among them. */
+/* The kernel holds words of the target that cannot be seen, as TEXT (a constant) says: nothing can
+ * be reported, unless the option trust_kernel says that no pointer is among them. */
 void lp_collect_blind(struct lp_collection *collection, const char *text);
 
-/* A copy of SIZE bytes at DATA, 8-byte aligned, for as long as the collection. NULL: there is no memory. */
+/* A copy of SIZE bytes at DATA, 8-byte aligned, for as long as the collection. NULL: there is no
+ * memory. */
 void *lp_collect_keep(struct lp_collection *collection, const void *data, size_t size);
 
-/* Clears SIZE bytes at ADDRESS in the frozen copy: nothing is followed from there. Memory that the target shares is left as it
- * is. */
+/* Clears SIZE bytes at ADDRESS in the frozen copy: nothing is followed from there. Memory that the
+ * target shares is left as it is. */
 void lp_collect_cut(struct lp_collection *collection, const void *address, size_t size);
 
 /* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in

@@ -48,8 +48,8 @@ struct leakprof_label;
 struct lp_runtime;
 
 /*
- * In the target. ID is 0 in a free slot and is written last. It begins as struct leakprof_goroutine does, and the wait of an
- * annotated runtime as struct leakprof_wait (leakprof.h).
+ * In the target. ID is 0 in a free slot and is written last. It begins as struct leakprof_goroutine
+ * does, and the wait of an annotated runtime as struct leakprof_wait (leakprof.h).
  */
 struct lp_goroutine {
 	struct lp_wait *wait; /* NULL: not in a blocking call */
@@ -69,10 +69,11 @@ struct lp_goroutine {
 	const char *name;
 	const struct leakprof_label *labels;
 	uint32_t handle_size; /* annotated */
-	uint16_t data_offset; /* annotated: the program's words in the control block, in units of 8 bytes */
+	uint16_t data_offset; /* annotated: the program's words in the control block, in units of 8
+				 bytes */
 	uint16_t data_size;   /* LP_DATA_REST: up to its end */
-	int32_t thread; /* of one without a stack of its own; 0: the runtime's */
-	uint32_t slot;	/* next free slot while free */
+	int32_t thread;	      /* of one without a stack of its own; 0: the runtime's */
+	uint32_t slot;	      /* next free slot while free */
 };
 
 #define LP_DATA_REST 0xffffu

@@ -168,8 +168,7 @@ static void scan_pipe(struct kernel_scan *scan, int fd)
 	    LP_SYS3(SYS_ioctl, fd, FIONREAD, &waiting) < 0 || !waiting)
 		return;
 	if (make_room(scan, fd))
-		copied = LP_SYS4(SYS_tee, fd, scan->pipe[1], BUFFER_MAX,
-				 2 /* SPLICE_F_NONBLOCK */);
+		copied = LP_SYS4(SYS_tee, fd, scan->pipe[1], BUFFER_MAX, 2 /* SPLICE_F_NONBLOCK */);
 	for (n = copied; n > 0;) {
 		long got = lp_sys_read(scan->pipe[0], scan->buffer, BUFFER_SIZE);
 
@@ -184,8 +183,8 @@ static void scan_pipe(struct kernel_scan *scan, int fd)
 }
 
 /*
- * All that waits in a unix socket: with SO_PEEK_OFF each look goes on where the last one ended. The option is the open
- * file's, so it is put back before the target goes on.
+ * All that waits in a unix socket: with SO_PEEK_OFF each look goes on where the last one ended. The
+ * option is the open file's, so it is put back before the target goes on.
  */
 static void scan_socket(struct kernel_scan *scan, int fd)
 {
@@ -218,9 +217,9 @@ static void scan_message_queue(struct kernel_scan *scan, int fd)
 	struct mq_attr attributes = {0};
 
 	if (LP_SYS3(SYS_mq_getsetattr, fd, NULL, &attributes) < 0 || attributes.mq_curmsgs)
-		lp_collect_blind(scan->collection,
-				 "a POSIX message queue holds messages, which cannot be seen: read them first, or "
-				 "set trust_kernel=1 if no pointer is in them");
+		lp_collect_blind(scan->collection, "a POSIX message queue holds messages, which "
+						   "cannot be seen: read them first, or "
+						   "set trust_kernel=1 if no pointer is in them");
 }
 
 /* "eventfd-count:               2a": 64 bits of the program's choice. */
@@ -273,9 +272,10 @@ static void scan_descriptor(struct kernel_scan *scan, const char *name)
 	else if (!strcmp(link, "anon_inode:[eventfd]"))
 		scan_eventfd(scan, fd);
 	else if (!strcmp(link, "anon_inode:[io_uring]"))
-		lp_collect_blind(scan->collection,
-				 "io_uring is in use, and user data of its requests cannot be seen: set "
-				 "trust_kernel=1 if a request is never all that points to something");
+		lp_collect_blind(
+			scan->collection,
+			"io_uring is in use, and user data of its requests cannot be seen: set "
+			"trust_kernel=1 if a request is never all that points to something");
 }
 
 static void scan_descriptors(struct kernel_scan *scan)
@@ -317,7 +317,8 @@ static bool is_pending(struct kernel_scan *scan, int tid)
 
 	at = append(append_number(at, scan->collection->input->pid), "/task/");
 	append(append_number(at, (uint32_t)tid), "/status");
-	return read_file(scan, path) && (has_signal(scan, "SigPnd:\t") || has_signal(scan, "ShdPnd:\t"));
+	return read_file(scan, path) &&
+	       (has_signal(scan, "SigPnd:\t") || has_signal(scan, "ShdPnd:\t"));
 }
 
 static void scan_signals(struct kernel_scan *scan)
@@ -334,8 +335,9 @@ static void scan_signals(struct kernel_scan *scan)
 	for (i = 0; i < input->queued_count; i++)
 		push_word(scan, input->queued[i]);
 	if (input->queued_lost)
-		lp_collect_blind(scan->collection,
-				 "signals are pending, and more were queued than their values are kept");
+		lp_collect_blind(
+			scan->collection,
+			"signals are pending, and more were queued than their values are kept");
 }
 
 /* --- System V message queues --- */
@@ -362,7 +364,8 @@ static void scan_messages(struct kernel_scan *scan, int queue, long count)
 
 		if (n < 0) {
 			lp_collect_blind(scan->collection,
-					 "a System V message queue holds messages, which cannot be seen: set "
+					 "a System V message queue holds messages, which cannot be "
+					 "seen: set "
 					 "trust_kernel=1 if no pointer is in them");
 			return;
 		}
@@ -380,7 +383,8 @@ static void scan_message_queues(struct kernel_scan *scan)
 
 	if (length)
 		memcpy(copy, scan->buffer, (size_t)length + 1);
-	for (line = length ? strchr(copy, '\n') : NULL; line && line[1]; line = strchr(line + 1, '\n')) {
+	for (line = length ? strchr(copy, '\n') : NULL; line && line[1];
+	     line = strchr(line + 1, '\n')) {
 		const char *at = line + 1;
 		long columns[COLUMNS];
 		int i;
@@ -403,7 +407,8 @@ static void scan_aio(struct kernel_scan *scan)
 	for (i = 0; i < regions->count; i++)
 		if (!strncmp(lp_vec_at(regions, struct lp_region, i)->path, "/[aio]", 6))
 			lp_collect_blind(scan->collection,
-					 "Linux aio is in use, and its requests cannot be seen: set trust_kernel=1 "
+					 "Linux aio is in use, and its requests cannot be seen: "
+					 "set trust_kernel=1 "
 					 "if a request is never all that points to something");
 }
 

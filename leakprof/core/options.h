@@ -30,10 +30,10 @@ struct lp_options {
 	uint32_t signal;	  /* the trigger, and what stops threads */
 	bool at_exit;		  /* a snapshot when the program exits */
 	bool unaligned;		  /* also take pointers at 4-byte alignment */
-	bool trust_kernel;	  /* report though the kernel may hold pointers that cannot be seen */
-	bool check_annotations;	  /* check each call of leakprof.h */
-	bool keep_raw;		  /* keep the raw snapshot beside the profile, as OUTPUT.raw */
-	bool help;		  /* print the table to stderr and go on */
+	bool trust_kernel;	/* report though the kernel may hold pointers that cannot be seen */
+	bool check_annotations; /* check each call of leakprof.h */
+	bool keep_raw;		/* keep the raw snapshot beside the profile, as OUTPUT.raw */
+	bool help;		/* print the table to stderr and go on */
 };
 
 enum lp_option_type { LP_OPT_BOOL, LP_OPT_UINT, LP_OPT_SIZE, LP_OPT_DURATION, LP_OPT_STRING };

@@ -27,8 +27,8 @@ struct lp_runtime {
 	size_t table_used;
 	uint64_t created; /* without service goroutines */
 	uint64_t finished;
-	int thread; /* TID of the OS thread that it runs in */
-	bool seen;  /* it was initialised in this process */
+	int thread;  /* TID of the OS thread that it runs in */
+	bool seen;   /* it was initialised in this process */
 	bool shared; /* used by several threads, without a table */
 };
 
@@ -50,8 +50,9 @@ struct lp_adapter {
 	void (*inspect)(struct lp_collection *collection, struct lp_runtime *runtime);
 
 	/*
-	 * Called when every runtime is inspected: takes out of the frozen copy what leads from objects to waiters and from
-	 * goroutine to goroutine (lp_collect_cut), so that marking does not follow it.
+	 * Called when every runtime is inspected: takes out of the frozen copy what leads from
+	 * objects to waiters and from goroutine to goroutine (lp_collect_cut), so that marking does
+	 * not follow it.
 	 */
 	void (*cut)(struct lp_collection *collection, struct lp_runtime *runtime);
 };

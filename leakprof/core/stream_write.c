@@ -43,7 +43,7 @@ struct writer {
 	struct lp_vec code;	/* struct range: executable memory */
 	struct lp_vec stacks;	/* struct lp_raw_stack */
 	struct lp_vec stack_bytes;
-	struct lp_vec labels; /* struct lp_raw_label */
+	struct lp_vec labels;	    /* struct lp_raw_label */
 	struct interned names[256]; /* a cache of the program's strings, by address */
 	struct stack_slot *slots;
 	size_t slot_count;

@@ -302,7 +302,8 @@ static struct lp_label *labels_of(struct loader *loader, size_t number, size_t *
 	for (; labels && first < end; first++) {
 		const struct lp_raw_label *raw = &stream->labels[loader->label_order[first]];
 
-		labels[(*count)++] = (struct lp_label){text(loader, raw->key), text(loader, raw->value)};
+		labels[(*count)++] =
+			(struct lp_label){text(loader, raw->key), text(loader, raw->value)};
 	}
 	if (labels && *name)
 		labels[(*count)++] = (struct lp_label){"name", name};
@@ -354,12 +355,13 @@ static void keep_labels(struct loader *loader, struct lp_site *site, size_t numb
 {
 	size_t count;
 	struct lp_label *labels = labels_of(loader, number, &count);
-	struct lp_label *kept = labels ? lp_report_alloc(loader->report, count * sizeof(*kept)) : NULL;
+	struct lp_label *kept =
+		labels ? lp_report_alloc(loader->report, count * sizeof(*kept)) : NULL;
 
 	for (; kept && site->label_count < count; site->label_count++)
-		kept[site->label_count] =
-			(struct lp_label){lp_report_keep(loader->report, labels[site->label_count].key),
-					  lp_report_keep(loader->report, labels[site->label_count].value)};
+		kept[site->label_count] = (struct lp_label){
+			lp_report_keep(loader->report, labels[site->label_count].key),
+			lp_report_keep(loader->report, labels[site->label_count].value)};
 	site->labels = kept;
 	free(labels);
 }

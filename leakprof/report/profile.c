@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A report as a pprof profile, and back. One sample a site: its count, its call-site addresses, and
- * the labels `wait` (Go's word), `created_by` ("function file:line") and the program's own. Frames of coroutine
- * libraries are in the profile, but named in drop_frames, so that tools show the program's blocking
- * line first.
+ * the labels `wait` (Go's word), `created_by` ("function file:line") and the program's own. Frames
+ * of coroutine libraries are in the profile, but named in drop_frames, so that tools show the
+ * program's blocking line first.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -290,8 +290,8 @@ static void read_labels(struct lp_report *report, const pp_profile *profile,
 		else if (!strcmp(key, "created_by"))
 			read_creator(report, site, value);
 		else if (labels && sample->label[i]->str)
-			labels[site->label_count++] =
-				(struct lp_label){lp_report_keep(report, key), lp_report_keep(report, value)};
+			labels[site->label_count++] = (struct lp_label){
+				lp_report_keep(report, key), lp_report_keep(report, value)};
 	}
 }
 

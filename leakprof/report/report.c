@@ -155,6 +155,7 @@ void lp_report_name(const struct lp_report *report, const char *pattern, char *n
 {
 	const char *program = strrchr(report->program, '/');
 
-	lp_options_expand(pattern, report->pid, report->serial, program ? program + 1 : report->program,
-			  report->time_ns / 1000000000u, name, size);
+	lp_options_expand(pattern, report->pid, report->serial,
+			  program ? program + 1 : report->program, report->time_ns / 1000000000u,
+			  name, size);
 }

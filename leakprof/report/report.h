@@ -53,9 +53,10 @@ struct lp_site {
 	const struct lp_location *const *locations; /* innermost first */
 	size_t location_count;
 	struct lp_frame creator; /* FUNCTION NULL: unknown */
-	const struct lp_label *labels; /* the program's own, and its name for the goroutines as "name" */
+	const struct lp_label
+		*labels; /* the program's own, and its name for the goroutines as "name" */
 	size_t label_count;
-	uint64_t oldest_ns;	 /* how long the oldest has waited; 0: unknown */
+	uint64_t oldest_ns; /* how long the oldest has waited; 0: unknown */
 	uint64_t stack_bytes;
 	uint64_t heap_bytes;
 };

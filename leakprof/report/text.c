@@ -119,8 +119,8 @@ static void write_site(const struct lp_site *site, FILE *file, bool colour)
 			write_frame(file, &site->locations[i]->frames[j],
 				    site->locations[i]->address);
 	for (i = 0; i < site->label_count; i++)
-		fprintf(file, "%s%s=%s%s", i ? ", " : "  labels ", site->labels[i].key, site->labels[i].value,
-			i + 1 < site->label_count ? "" : "\n");
+		fprintf(file, "%s%s=%s%s", i ? ", " : "  labels ", site->labels[i].key,
+			site->labels[i].value, i + 1 < site->label_count ? "" : "\n");
 	if (site->creator.function)
 		fprintf(file, "  created by %s  %s:%" PRId64 "\n", site->creator.function,
 			*site->creator.file ? site->creator.file : "?", site->creator.line);

@@ -11,7 +11,8 @@
 
 extern struct lp_runtime lp_pth;
 extern struct lp_runtime lp_state_threads;
-extern struct lp_runtime lp_annotated[LP_ANNOTATED_MAX]; /* by leakprof.h, in the order that they came */
+extern struct lp_runtime
+	lp_annotated[LP_ANNOTATED_MAX]; /* by leakprof.h, in the order that they came */
 
 /* All runtimes that have an adapter, loaded or not. */
 extern struct lp_runtime *const lp_runtimes[];

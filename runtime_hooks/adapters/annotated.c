@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runtimes that tell of themselves by leakprof.h. In the target nothing is interposed: annotate.c and the header keep the
- * records. Here, in the snapshot, what they say is turned into nodes.
+ * Runtimes that tell of themselves by leakprof.h. In the target nothing is interposed: annotate.c
+ * and the header keep the records. Here, in the snapshot, what they say is turned into nodes.
  *
- * A control block is never followed: where it lies in a heap block of its own or in memory of the runtime, it is cleared in the
- * frozen copy, after the part that holds the program's words was copied out, to be scanned with the goroutine.
+ * A control block is never followed: where it lies in a heap block of its own or in memory of the
+ * runtime, it is cleared in the frozen copy, after the part that holds the program's words was
+ * copied out, to be scanned with the goroutine.
  *
- * Everything here was written by the program: a kind or a wait that cannot be read makes its goroutine live.
+ * Everything here was written by the program: a kind or a wait that cannot be read makes its
+ * goroutine live.
  */
 #include <string.h>
 
@@ -34,11 +36,14 @@ static bool is_mapped(const struct lp_collection *collection, const void *start,
 }
 
 /* Reads KIND, of whatever version, into *KNOWN. */
-static bool read_kind(struct lp_collection *collection, const struct leakprof_kind *kind, struct leakprof_kind *known)
+static bool read_kind(struct lp_collection *collection, const struct leakprof_kind *kind,
+		      struct leakprof_kind *known)
 {
 	memset(known, 0, sizeof(*known));
-	if (is_mapped(collection, kind, sizeof(kind->size)) && kind->size >= offsetof(struct leakprof_kind, queue_offset) &&
-	    is_mapped(collection, kind, kind->size < sizeof(*known) ? kind->size : sizeof(*known))) {
+	if (is_mapped(collection, kind, sizeof(kind->size)) &&
+	    kind->size >= offsetof(struct leakprof_kind, queue_offset) &&
+	    is_mapped(collection, kind,
+		      kind->size < sizeof(*known) ? kind->size : sizeof(*known))) {
 		memcpy(known, kind, kind->size < sizeof(*known) ? kind->size : sizeof(*known));
 		return known->rule <= LEAKPROF_NEVER && known->name;
 	}
@@ -59,7 +64,8 @@ static void locate(struct lp_collection *collection, struct lp_node *node)
 	const struct lp_goroutine *goroutine = node->goroutine;
 	uintptr_t sp = (uintptr_t)goroutine->sp;
 
-	node->handle_high = node->handle_low + (goroutine->handle_size ? goroutine->handle_size : 1);
+	node->handle_high =
+		node->handle_low + (goroutine->handle_size ? goroutine->handle_size : 1);
 	node->scan_low = sp >= node->stack_low && sp < node->stack_high ? sp : node->stack_low;
 	if (node->wait && !is_mapped(collection, node->wait, sizeof(struct leakprof_wait)))
 		node->wait = NULL;
@@ -67,13 +73,15 @@ static void locate(struct lp_collection *collection, struct lp_node *node)
 
 /* --- Verdicts --- */
 
-static void add_owners(struct lp_collection *collection, struct lp_node *node, const struct leakprof_kind *kind, const void *object)
+static void add_owners(struct lp_collection *collection, struct lp_node *node,
+		       const struct leakprof_kind *kind, const void *object)
 {
 	void *cursor = NULL;
 	unsigned count = 0;
 	const void *owner;
 
-	while (kind->owner && (owner = kind->owner(object, node->goroutine->handle, &cursor)) && count++ < OWNERS_MAX) {
+	while (kind->owner && (owner = kind->owner(object, node->goroutine->handle, &cursor)) &&
+	       count++ < OWNERS_MAX) {
 		struct lp_node *found = lp_verdict_find(&collection->verdicts, owner);
 
 		/* One that has ended cannot release anything. */
@@ -84,12 +92,14 @@ static void add_owners(struct lp_collection *collection, struct lp_node *node, c
 		lp_node_owner(&collection->verdicts, node, NULL);
 }
 
-static void add_cases(struct lp_collection *collection, struct lp_node *node, const struct leakprof_wait *wait)
+static void add_cases(struct lp_collection *collection, struct lp_node *node,
+		      const struct leakprof_wait *wait)
 {
 	const struct leakprof_case *cases = wait->object;
 	size_t i;
 
-	if (wait->count > CASES_MAX || !is_mapped(collection, cases, wait->count * sizeof(*cases))) {
+	if (wait->count > CASES_MAX ||
+	    !is_mapped(collection, cases, wait->count * sizeof(*cases))) {
 		node->rule = LP_RULE_LIVE;
 		return;
 	}
@@ -108,9 +118,11 @@ static void judge_join(struct lp_collection *collection, struct lp_node *node, c
 		node->rule = LP_RULE_LIVE;
 }
 
-static void judge(struct lp_collection *collection, struct lp_node *node, const struct leakprof_kind *kind)
+static void judge(struct lp_collection *collection, struct lp_node *node,
+		  const struct leakprof_kind *kind)
 {
-	static const enum lp_rule rules[] = {LP_RULE_LIVE, LP_RULE_ANY, LP_RULE_OWNER, LP_RULE_JOIN, LP_RULE_NEVER};
+	static const enum lp_rule rules[] = {LP_RULE_LIVE, LP_RULE_ANY, LP_RULE_OWNER, LP_RULE_JOIN,
+					     LP_RULE_NEVER};
 	static const enum lp_state states[] = {LP_STATE_WAITING, LP_STATE_IO, LP_STATE_SLEEP};
 	const struct leakprof_wait *wait = wait_of(node);
 
@@ -135,10 +147,13 @@ static void keep_data(struct lp_collection *collection, struct lp_node *node)
 	size_t offset = goroutine->data_offset * sizeof(uintptr_t);
 	const char *data = (const char *)goroutine->handle + offset;
 	size_t rest = LP_ALIGN_DOWN(goroutine->handle_size, sizeof(uintptr_t)) - offset;
-	size_t size = goroutine->data_size == LP_DATA_REST ? rest : goroutine->data_size * sizeof(uintptr_t);
+	size_t size = goroutine->data_size == LP_DATA_REST
+			      ? rest
+			      : goroutine->data_size * sizeof(uintptr_t);
 	uintptr_t *copy;
 
-	if (!goroutine->handle || !goroutine->handle_size || !size || !is_mapped(collection, data, size))
+	if (!goroutine->handle || !goroutine->handle_size || !size ||
+	    !is_mapped(collection, data, size))
 		return;
 	copy = lp_collect_keep(collection, data, size);
 	if (copy)
@@ -181,12 +196,14 @@ static void inspect(struct lp_collection *collection, struct lp_runtime *runtime
 
 /* --- What is not followed --- */
 
-static void cut_queue(struct lp_collection *collection, const void *object, const struct leakprof_kind *kind)
+static void cut_queue(struct lp_collection *collection, const void *object,
+		      const struct leakprof_kind *kind)
 {
 	struct leakprof_kind known;
 
 	if (object && kind && read_kind(collection, kind, &known) && known.queue_size)
-		lp_collect_cut(collection, (const char *)object + known.queue_offset, known.queue_size);
+		lp_collect_cut(collection, (const char *)object + known.queue_offset,
+			       known.queue_size);
 }
 
 static void cut_queues(struct lp_collection *collection, struct lp_node *node)
@@ -216,7 +233,8 @@ static size_t overlap(uintptr_t low, uintptr_t high, uintptr_t other_low, uintpt
 	return from < to ? to - from : 0;
 }
 
-/* A heap block that holds a stack, and little else than that and the control block, is not scanned as a block. */
+/* A heap block that holds a stack, and little else than that and the control block, is not scanned
+ * as a block. */
 static void hide_stack_block(struct lp_collection *collection, const struct lp_node *node)
 {
 	size_t size;
@@ -252,7 +270,8 @@ static void mark_words(struct lp_collection *collection, const struct lp_annotat
 
 	if (!is_mapped(collection, (void *)annotation->address, annotation->size))
 		return;
-	for (; at + sizeof(uintptr_t) <= annotation->address + annotation->size; at += sizeof(uintptr_t))
+	for (; at + sizeof(uintptr_t) <= annotation->address + annotation->size;
+	     at += sizeof(uintptr_t))
 		lp_mark_word(collection->mark, *(const uintptr_t *)at);
 }
 
@@ -271,7 +290,8 @@ static void cut_memory(struct lp_collection *collection)
 	}
 	for (i = 0; i < count; i++)
 		if (annotations[i].use == LP_USE_INTERNAL)
-			lp_collect_cut(collection, (void *)annotations[i].address, annotations[i].size);
+			lp_collect_cut(collection, (void *)annotations[i].address,
+				       annotations[i].size);
 }
 
 static void cut(struct lp_collection *collection, struct lp_runtime *runtime)

@@ -697,7 +697,8 @@ static void forget_words(struct lp_collection *collection, struct pth_event *eve
 	else if (event->type == EVENT_MSG || event->type == EVENT_MUTEX ||
 		 event->type == EVENT_COND || event->type == EVENT_TID)
 		used = 1;
-	lp_collect_cut(collection, &event->args.words[used], sizeof(event->args.words) - used * sizeof(uintptr_t));
+	lp_collect_cut(collection, &event->args.words[used],
+		       sizeof(event->args.words) - used * sizeof(uintptr_t));
 }
 
 /* The library's static events keep what they were last used for: a thread that no longer waits
@@ -734,7 +735,8 @@ static void cut_mutexes(struct lp_collection *collection, struct ring_node *firs
 	unsigned n = 0;
 
 	while (node && n++ < RING_MAX) {
-		lp_collect_cut(collection, &((struct pth_mutex *)node)->owner, sizeof(struct pth *));
+		lp_collect_cut(collection, &((struct pth_mutex *)node)->owner,
+			       sizeof(struct pth *));
 		node = node->next == first ? NULL : node->next;
 	}
 	cut_ring(collection, first);
@@ -751,7 +753,8 @@ static void cut_ports(struct lp_collection *collection, struct pth_event *first)
 			struct ring_node *node = &event->args.port->node;
 
 			do {
-				lp_collect_cut(collection, &((struct pth_msgport *)node)->creator, sizeof(struct pth *));
+				lp_collect_cut(collection, &((struct pth_msgport *)node)->creator,
+					       sizeof(struct pth *));
 				node = node->next;
 			} while (node != &event->args.port->node && n++ < RING_MAX);
 			cut_ring(collection, node);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ping-pong of two goroutines of minigo over two channels: what one wait costs an annotated runtime. minigo COUNT prints
- * nanoseconds a wait.
+ * Ping-pong of two goroutines of minigo over two channels: what one wait costs an annotated
+ * runtime. minigo COUNT prints nanoseconds a wait.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leak cases over minigo. A case is a function that runs in a goroutine of its own, so that nothing of it is left on a stack
- * when it is over; what it leaks is written beside it, by entry function and wait. With FIXED it does the same without the bug:
- * nothing may be reported. Each runs in a process of its own (main.c), with one OS thread and with four, so interleavings are
- * forced by channels and go_settle, never by luck.
+ * Leak cases over minigo. A case is a function that runs in a goroutine of its own, so that nothing
+ * of it is left on a stack when it is over; what it leaks is written beside it, by entry function
+ * and wait. With FIXED it does the same without the bug: nothing may be reported. Each runs in a
+ * process of its own (main.c), with one OS thread and with four, so interleavings are forced by
+ * channels and go_settle, never by luck.
  */
 #ifndef CASES_H
 #define CASES_H
@@ -18,7 +19,7 @@ struct leak_case {
 	void (*run)(bool fixed);
 	const char *leaks; /* "entry [wait] count; ...", "" for none */
 	const char *go;	   /* what Go 1.27 reports for the same program, where that differs */
-	bool main_parks;   /* main waits for ever meanwhile, and another goroutine ends the process */
+	bool main_parks; /* main waits for ever meanwhile, and another goroutine ends the process */
 };
 
 /* For a case that must leave something in a variable that nobody reads again. */

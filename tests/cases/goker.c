@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bugs of real programs that leak for certain (section D of Go's tests: kernels of "GoBench", each named by project and issue),
- * written afresh from their descriptions.
+ * Bugs of real programs that leak for certain (section D of Go's tests: kernels of "GoBench", each
+ * named by project and issue), written afresh from their descriptions.
  */
 #include "cases.h"
 
@@ -466,7 +466,8 @@ static void syncthing4829(bool fixed)
 }
 
 const struct leak_case goker_cases[] = {
-	{"cockroach7504", cockroach7504, "acquires_lease [sync.Mutex.Lock] 100; releases_lease [sync.Mutex.Lock] 100", "99 and 99"},
+	{"cockroach7504", cockroach7504,
+	 "acquires_lease [sync.Mutex.Lock] 100; releases_lease [sync.Mutex.Lock] 100", "99 and 99"},
 	{"cockroach13197", cockroach13197, "awaits_done [chan receive] 1"},
 	{"cockroach13755", cockroach13755, "awaits_close [chan receive] 1"},
 	{"cockroach24808", cockroach24808, "starts_compactor [chan send] 1"},

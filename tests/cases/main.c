@@ -7,7 +7,8 @@
 
 #include "cases.h"
 
-static const struct leak_case *const tables[] = {micro_cases, stress_cases, pattern_cases, goker_cases, race_cases, semantic_cases};
+static const struct leak_case *const tables[] = {micro_cases, stress_cases, pattern_cases,
+						 goker_cases, race_cases,   semantic_cases};
 
 struct job {
 	const struct leak_case *which;
@@ -41,7 +42,8 @@ static const struct leak_case *find(const char *name, bool list)
 	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		for (one = tables[i]; one->name; one++) {
 			if (list)
-				printf("%s\t%s\t%s\n", one->name, one->leaks, one->go ? one->go : "");
+				printf("%s\t%s\t%s\n", one->name, one->leaks,
+				       one->go ? one->go : "");
 			else if (!strcmp(one->name, name))
 				return one;
 		}

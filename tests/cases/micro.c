@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The smallest leaks: one per kind of wait, nothing else around (section A of Go's tests, simple.go).
+ * The smallest leaks: one per kind of wait, nothing else around (section A of Go's tests,
+ * simple.go).
  */
 #include "cases.h"
 
@@ -69,7 +70,9 @@ static void private_send(bool fixed)
 
 static void selector(void *fixed)
 {
-	struct chan_case cases[2] = {{.chan = chan_make(fixed ? 1 : 0), .value = VALUE, .send = true}, {.chan = chan_make(0)}};
+	struct chan_case cases[2] = {
+		{.chan = chan_make(fixed ? 1 : 0), .value = VALUE, .send = true},
+		{.chan = chan_make(0)}};
 
 	chan_select(cases, 2);
 }
@@ -257,7 +260,8 @@ static void global_channel(bool fixed)
 	go(global_receiver, NULL);
 }
 
-/* Main waits for ever with a channel in its frame: that keeps nobody alive, and main itself is no leak. */
+/* Main waits for ever with a channel in its frame: that keeps nobody alive, and main itself is no
+ * leak. */
 static void parked_main(bool fixed)
 {
 	struct chan *chan = chan_make(0);
@@ -280,8 +284,10 @@ const struct leak_case micro_cases[] = {
 	{"cond", condition, "awaits [sync.Cond.Wait] 1"},
 	{"rwmutex_read", read_lock, "reads_while_writing [sync.RWMutex.RLock] 1"},
 	{"rwmutex_write", write_lock, "writes_twice [sync.RWMutex.Lock] 1"},
-	{"mixed", mixed, "waits_then_receives [sync.WaitGroup.Wait] 1; sends_then_is_done [chan send] 1"},
+	{"mixed", mixed,
+	 "waits_then_receives [sync.WaitGroup.Wait] 1; sends_then_is_done [chan send] 1"},
 	{"global_channel", global_channel, ""},
-	{"parked_main", parked_main, "nil_receiver [chan receive] 1", "main too, without a stack", true},
+	{"parked_main", parked_main, "nil_receiver [chan receive] 1", "main too, without a stack",
+	 true},
 	{NULL},
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The patterns that leaks come in (section C of Go's tests, from "Unveiling and Vanquishing Goroutine Leaks in Enterprise
- * Microservices", CGO 2024). The README explains leaks with them.
+ * The patterns that leaks come in (section C of Go's tests, from "Unveiling and Vanquishing
+ * Goroutine Leaks in Enterprise Microservices", CGO 2024). The README explains leaks with them.
  */
 #include "cases.h"
 
@@ -212,12 +212,15 @@ static void orphaned_worker(bool fixed)
 }
 
 const struct leak_case pattern_cases[] = {
-	{"range_never_closed", range_never_closed, "dispatches [chan send] 1; works [chan receive] 3"},
+	{"range_never_closed", range_never_closed,
+	 "dispatches [chan send] 1; works [chan receive] 3"},
 	{"not_stopped", not_stopped, "machine_loop [select] 1"},
 	{"sent_twice", sent_twice, "replies [chan send] 1"},
 	{"early_return", early_return, "sends_result [chan send] 1"},
-	{"first_of_many", first_of_many, "sends_result [chan send] 4; takes_first [chan receive] 1"},
-	{"timed_out", timed_out, "sends_result [chan send] 100", "54-55: the others had not run yet"},
+	{"first_of_many", first_of_many,
+	 "sends_result [chan send] 4; takes_first [chan receive] 1"},
+	{"timed_out", timed_out, "sends_result [chan send] 100",
+	 "54-55: the others had not run yet"},
 	{"orphaned_worker", orphaned_worker, "waits_for_orders [chan receive] 1"},
 	{NULL},
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bugs of real programs that leak only in some orders of events (section E of Go's tests), written afresh from their
- * descriptions with the unlucky order forced: a channel `go_on` or the like says "now" where the original was merely unlucky.
+ * Bugs of real programs that leak only in some orders of events (section E of Go's tests), written
+ * afresh from their descriptions with the unlucky order forced: a channel `go_on` or the like says
+ * "now" where the original was merely unlucky.
  */
 #include "cases.h"
 
@@ -279,7 +280,8 @@ static void drains_commands(void *argument)
 static void begins_commands(void *argument)
 {
 	struct shared *replica = argument;
-	struct chan_case cases[2] = {{.chan = replica->chan}, {.chan = context_done(replica->context)}};
+	struct chan_case cases[2] = {{.chan = replica->chan},
+				     {.chan = context_done(replica->context)}};
 
 	if (chan_select(cases, 2) == 1)
 		go(drains_commands, replica);
@@ -300,7 +302,8 @@ static void cockroach10790(bool fixed)
 static void splits_and_scatters(void *argument)
 {
 	struct shared *restore = argument;
-	struct chan_case cases[2] = {{.chan = restore->chan, .value = VALUE, .send = true}, {.chan = context_done(restore->context)}};
+	struct chan_case cases[2] = {{.chan = restore->chan, .value = VALUE, .send = true},
+				     {.chan = context_done(restore->context)}};
 	int i;
 
 	for (i = 0; i < 8; i++) {
@@ -339,7 +342,8 @@ static void runs_node(void *argument)
 static void asks_status(void *argument)
 {
 	struct shared *node = argument;
-	struct chan_case cases[2] = {{.chan = node->chan, .value = VALUE, .send = true}, {.chan = node->then}};
+	struct chan_case cases[2] = {{.chan = node->chan, .value = VALUE, .send = true},
+				     {.chan = node->then}};
 
 	if (node->fixed)
 		chan_select(cases, 2);
@@ -655,7 +659,8 @@ static void monitors_frames(void *argument)
 static void writes_frame(void *argument)
 {
 	struct shared *framer = argument;
-	struct chan_case cases[2] = {{.chan = framer->chan, .value = VALUE, .send = true}, {.chan = framer->stop}};
+	struct chan_case cases[2] = {{.chan = framer->chan, .value = VALUE, .send = true},
+				     {.chan = framer->stop}};
 
 	mutex_lock(&framer->a);
 	chan_close(framer->go_on);
@@ -769,8 +774,8 @@ static void kubernetes13135(bool fixed)
 	times(start_kubernetes13135, fixed);
 }
 
-/* Kubernetes 26980: pops wait for a stop that comes only after a checker got the lock. The lock is released elsewhere than it
- * was taken in the original, so it is a semaphore here. */
+/* Kubernetes 26980: pops wait for a stop that comes only after a checker got the lock. The lock is
+ * released elsewhere than it was taken in the original, so it is a semaphore here. */
 struct listener {
 	struct semaphore lock;
 	struct chan *stop;
@@ -881,7 +886,8 @@ static void kubernetes30872(bool fixed)
 	}
 }
 
-/* Kubernetes 58107: workers wait for work with the read lock; a writer waits for them, and a reader behind it. */
+/* Kubernetes 58107: workers wait for work with the read lock; a writer waits for them, and a reader
+ * behind it. */
 struct quota {
 	struct rwmutex lock;
 	struct mutex mutex;
@@ -948,7 +954,8 @@ static void kubernetes58107(bool fixed)
 static void polls(void *argument)
 {
 	struct shared *wait = argument;
-	struct chan_case cases[2] = {{.chan = wait->chan, .value = VALUE, .send = true}, {.chan = wait->stop}};
+	struct chan_case cases[2] = {{.chan = wait->chan, .value = VALUE, .send = true},
+				     {.chan = wait->stop}};
 
 	chan_select(cases, 2);
 	if (wait->fixed)
@@ -975,7 +982,8 @@ static void kubernetes70277(bool fixed)
 	times(start_kubernetes70277, fixed);
 }
 
-/* Moby 4951: takes the set's lock again while it holds a device that the other waits for with it. */
+/* Moby 4951: takes the set's lock again while it holds a device that the other waits for with it.
+ */
 static void deletes_device(void *argument)
 {
 	struct shared *set = argument;
@@ -1016,11 +1024,13 @@ static void moby4951(bool fixed)
 	times(start_moby4951, fixed);
 }
 
-/* Moby 27782: waits for a broadcast that only the reader of events makes, who sends to who has left. */
+/* Moby 27782: waits for a broadcast that only the reader of events makes, who sends to who has
+ * left. */
 static void reads_events(void *argument)
 {
 	struct shared *watcher = argument;
-	struct chan_case cases[2] = {{.chan = watcher->chan, .value = VALUE, .send = true}, {.chan = watcher->stop}};
+	struct chan_case cases[2] = {{.chan = watcher->chan, .value = VALUE, .send = true},
+				     {.chan = watcher->stop}};
 
 	chan_receive(watcher->go_on, NULL);
 	chan_select(cases, 2);
@@ -1054,7 +1064,8 @@ static void moby27782(bool fixed)
 	times(start_moby27782, fixed);
 }
 
-/* Moby 28462: a change under the container's lock stops the monitor, which probes under the same. */
+/* Moby 28462: a change under the container's lock stops the monitor, which probes under the same.
+ */
 static void monitors(void *argument)
 {
 	struct shared *container = argument;
@@ -1150,7 +1161,8 @@ static void moby36114(bool fixed)
 	times(start_moby36114, fixed);
 }
 
-/* Written for Go, but not enabled there (section F). Kubernetes 1321: sends to watchers under the lock that stopping needs. */
+/* Written for Go, but not enabled there (section F). Kubernetes 1321: sends to watchers under the
+ * lock that stopping needs. */
 static void distributes(void *argument)
 {
 	struct shared *mux = argument;
@@ -1221,36 +1233,50 @@ static void moby29733(bool fixed)
 
 const struct leak_case race_cases[] = {
 	{"cockroach584", cockroach584, "gossip_manages" MUTEX "1"},
-	{"cockroach1462", cockroach1462, "sends_events [chan send] 10; stops_both [sync.WaitGroup.Wait] 10"},
-	{"cockroach3710", cockroach3710, "scans_log [sync.RWMutex.RLock] 10; processes_raft [sync.RWMutex.Lock] 10"},
+	{"cockroach1462", cockroach1462,
+	 "sends_events [chan send] 10; stops_both [sync.WaitGroup.Wait] 10"},
+	{"cockroach3710", cockroach3710,
+	 "scans_log [sync.RWMutex.RLock] 10; processes_raft [sync.RWMutex.Lock] 10"},
 	{"cockroach6181", cockroach6181,
-	 "coalesces_requests [sync.WaitGroup.Wait] 1; looks_up [sync.RWMutex.RLock] 2; writes_entry [sync.RWMutex.Lock] 1"},
+	 "coalesces_requests [sync.WaitGroup.Wait] 1; looks_up [sync.RWMutex.RLock] 2; "
+	 "writes_entry [sync.RWMutex.Lock] 1"},
 	{"cockroach9935", cockroach9935, "outputs_log_entry" MUTEX "10"},
 	{"cockroach10214", cockroach10214, "sends_heartbeats" MUTEX "10; ticks" MUTEX "10"},
 	{"cockroach10790", cockroach10790, "drains_commands [chan receive] 10"},
 	{"cockroach18101", cockroach18101, "splits_and_scatters [chan send] 10"},
 	{"etcd6857", etcd6857, "asks_status [chan send] 10"},
 	{"etcd6873", etcd6873, "stops_broadcasts [chan receive] 10; broadcasts" MUTEX "10"},
-	{"etcd7492", etcd7492, "keeps_tokens" MUTEX "10; assigns_token [chan send] 10; awaits_callers [sync.WaitGroup.Wait] 10"},
+	{"etcd7492", etcd7492,
+	 "keeps_tokens" MUTEX
+	 "10; assigns_token [chan send] 10; awaits_callers [sync.WaitGroup.Wait] 10"},
 	{"grpc795", grpc795, "stops_gracefully" MUTEX "10; serves" MUTEX "10"},
 	{"grpc1460", grpc1460, "keeps_alive [chan receive] 10; opens_stream" MUTEX "10"},
-	{"hugo5379", hugo5379, "renders_shortcodes" MUTEX "10; renders_page" MUTEX "20; renders_pages [sync.WaitGroup.Wait] 10"},
+	{"hugo5379", hugo5379,
+	 "renders_shortcodes" MUTEX "10; renders_page" MUTEX
+	 "20; renders_pages [sync.WaitGroup.Wait] 10"},
 	{"istio16224", istio16224, "handles_event [chan send] 10; schedules_event" MUTEX "10"},
 	{"istio17860", istio17860, "runs_and_waits [chan send] 20"},
-	{"kubernetes6632", kubernetes6632, "monitors_frames" MUTEX "10; writes_frame [chan send] 10"},
-	{"kubernetes10182", kubernetes10182, "syncs_statuses" MUTEX "10; sets_second_status [chan send] 10"},
+	{"kubernetes6632", kubernetes6632,
+	 "monitors_frames" MUTEX "10; writes_frame [chan send] 10"},
+	{"kubernetes10182", kubernetes10182,
+	 "syncs_statuses" MUTEX "10; sets_second_status [chan send] 10"},
 	{"kubernetes13135", kubernetes13135, "replaces_cache" MUTEX "10; adds_to_cache" MUTEX "10"},
-	{"kubernetes26980", kubernetes26980, "pops [chan receive] 10; checks_result [semacquire] 10; awaits_result [chan receive] 10"},
-	{"kubernetes30872", kubernetes30872, "informs" MUTEX "10; pops_queue" MUTEX "10; stops_informer" MUTEX "10"},
+	{"kubernetes26980", kubernetes26980,
+	 "pops [chan receive] 10; checks_result [semacquire] 10; awaits_result [chan receive] 10"},
+	{"kubernetes30872", kubernetes30872,
+	 "informs" MUTEX "10; pops_queue" MUTEX "10; stops_informer" MUTEX "10"},
 	{"kubernetes58107", kubernetes58107,
-	 "works_on_quota [sync.Cond.Wait] 1; syncs_quota [sync.RWMutex.Lock] 1; reads_quota [sync.RWMutex.RLock] 1"},
+	 "works_on_quota [sync.Cond.Wait] 1; syncs_quota [sync.RWMutex.Lock] 1; reads_quota "
+	 "[sync.RWMutex.RLock] 1"},
 	{"kubernetes70277", kubernetes70277, "awaits_poller [chan receive] 10"},
 	{"moby4951", moby4951, "deletes_device" MUTEX "10; deletes_it_too" MUTEX "10"},
 	{"moby27782", moby27782, "reads_logs [sync.Cond.Wait] 10; reads_events [select] 10"},
 	{"moby28462", moby28462, "monitors" MUTEX "10; changes_state [chan send] 10"},
 	{"moby33781", moby33781, "probes [chan send] 10"},
 	{"moby36114", moby36114, "adds_disks" MUTEX "10"},
-	{"kubernetes1321", kubernetes1321, "distributes [chan send] 10; stops_watching" MUTEX "10", "not enabled"},
-	{"moby29733", moby29733, "waits_active [sync.Cond.Wait] 1; tests_active [chan receive] 1", "not enabled"},
+	{"kubernetes1321", kubernetes1321, "distributes [chan send] 10; stops_watching" MUTEX "10",
+	 "not enabled"},
+	{"moby29733", moby29733, "waits_active [sync.Cond.Wait] 1; tests_active [chan receive] 1",
+	 "not enabled"},
 	{NULL},
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What counts as reachable, one case a rule, with Go's answer where it is another: what both report, what both keep alive, and
- * what only we can tell because a lock belongs to its holder.
+ * What counts as reachable, one case a rule, with Go's answer where it is another: what both
+ * report, what both keep alive, and what only we can tell because a lock belongs to its holder.
  */
 #include <unistd.h>
 
@@ -176,7 +176,6 @@ static void live_ticker(bool fixed)
 /* Not static: the compiler would see that nobody reads it. */
 struct chan *cases_global_buffer;
 
-
 static void in_buffered_channel(bool fixed)
 {
 	struct chan *chan = chan_make(0);
@@ -191,7 +190,7 @@ static void in_buffered_channel(bool fixed)
 static struct entry {
 	struct entry *next;
 	void *value;
-} *buckets[16];
+} * buckets[16];
 
 static void put(void *value)
 {
@@ -405,10 +404,12 @@ const struct leak_case semantic_cases[] = {
 	{"nil_and_private", nil_and_private, "selects_nil [select] 1"},
 	{"dropped_context", dropped_context, "receives [chan receive] 1"},
 	{"each_other", each_other, "waits_then_tells [chan receive] 2"},
-	{"lock_of_leaked", lock_of_leaked, "leaks_with_lock [chan receive] 1; locks [sync.Mutex.Lock] 1"},
+	{"lock_of_leaked", lock_of_leaked,
+	 "leaks_with_lock [chan receive] 1; locks [sync.Mutex.Lock] 1"},
 	{"stopped_timer", stopped_timer, "receives [chan receive] 1"},
 	{"leaked_reader", leaked_reader,
-	 "leaks_reading [chan receive] 1; writes [sync.RWMutex.Lock] 1; reads [sync.RWMutex.RLock] 1"},
+	 "leaks_reading [chan receive] 1; writes [sync.RWMutex.Lock] 1; reads [sync.RWMutex.RLock] "
+	 "1"},
 	{"hour_context", hour_context, ""},
 	{"live_ticker", live_ticker, ""},
 	{"in_buffered_channel", in_buffered_channel, ""},
@@ -419,9 +420,11 @@ const struct leak_case semantic_cases[] = {
 	{"after_func", after_func, ""},
 	{"child_of_live_context", child_of_live_context, ""},
 	{"double_global", double_global, "locks_global_twice [sync.Mutex.Lock] 1", "none"},
-	{"global_ab_ba", global_ab_ba, "locks_a_then_b [sync.Mutex.Lock] 1; locks_b_then_a [sync.Mutex.Lock] 1", "none"},
+	{"global_ab_ba", global_ab_ba,
+	 "locks_a_then_b [sync.Mutex.Lock] 1; locks_b_then_a [sync.Mutex.Lock] 1", "none"},
 	{"lock_of_ended", lock_of_ended, "locks [sync.Mutex.Lock] 1", "none"},
-	{"lock_of_leaked_global", lock_of_leaked_global, "leaks_with_lock [chan receive (nil chan)] 1; locks [sync.Mutex.Lock] 1",
+	{"lock_of_leaked_global", lock_of_leaked_global,
+	 "leaks_with_lock [chan receive (nil chan)] 1; locks [sync.Mutex.Lock] 1",
 	 "the first only"},
 	{"reader_ended", reader_ended, "writes_global [sync.RWMutex.Lock] 1", "none"},
 	{"not_yet_run", not_yet_run, "sends_in_a_while [chan send] 100", "those that have run"},

@@ -111,7 +111,8 @@ static void dropped_chain(bool fixed)
 }
 
 const struct leak_case stress_cases[] = {
-	{"spawn_and_collect", spawn_and_collect, "blocked [chan receive] 326", "206 for its smaller tree"},
+	{"spawn_and_collect", spawn_and_collect, "blocked [chan receive] 326",
+	 "206 for its smaller tree"},
 	{"daisy_chain", daisy_chain, ""},
 	{"dropped_chain", dropped_chain, "chain_link [chan receive] 1000"},
 	{NULL},

@@ -4,7 +4,8 @@
  *
  *     annotations MODE
  *
- * A coroutine waits for an object on the heap that nobody else knows. MODE says what else the program tells of it.
+ * A coroutine waits for an object on the heap that nobody else knows. MODE says what else the
+ * program tells of it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,10 @@
 
 #define STACK 65536
 
-static const struct leakprof_kind kind = {.size = sizeof(kind), .rule = LEAKPROF_ANY, .name = "chan receive"};
-static const struct leakprof_kind join_kind = {.size = sizeof(join_kind), .rule = LEAKPROF_JOIN, .name = "join"};
+static const struct leakprof_kind kind = {
+	.size = sizeof(kind), .rule = LEAKPROF_ANY, .name = "chan receive"};
+static const struct leakprof_kind join_kind = {
+	.size = sizeof(join_kind), .rule = LEAKPROF_JOIN, .name = "join"};
 static const struct leakprof_kind bad_kind = {.size = sizeof(bad_kind), .rule = 77, .name = "bad"};
 static const struct leakprof_label labels[] = {{"queue", "mail"}, {"shard", "7"}};
 
@@ -27,10 +30,11 @@ struct coroutine {
 	char *stack;
 };
 
-static ucontext_t scheduler; /* what main had in its registers when it last switched: the runtime's memory */
+static ucontext_t
+	scheduler; /* what main had in its registers when it last switched: the runtime's memory */
 static struct leakprof_runtime *runtime;
 static struct coroutine *current;
-static void *kept[4]; /* what the program keeps: a root */
+static void *kept[4];			  /* what the program keeps: a root */
 static struct coroutine *runtime_list[2]; /* what the runtime keeps */
 
 __attribute__((noinline)) static void wait_for(const struct leakprof_kind *how, void *object)
@@ -86,7 +90,8 @@ static __attribute__((noinline)) void start(const char *mode)
 {
 	static char note[] = "the shim";
 	unsigned flags = strcmp(mode, "cancellable") ? 0 : LEAKPROF_CANCELLABLE;
-	size_t size = strcmp(mode, "older") ? sizeof(struct leakprof_new) : offsetof(struct leakprof_new, name);
+	size_t size = strcmp(mode, "older") ? sizeof(struct leakprof_new)
+					    : offsetof(struct leakprof_new, name);
 	void *object = calloc(1, 64);
 	struct coroutine *one = spawn(waits_for_object, object, flags, size);
 
@@ -105,7 +110,8 @@ static __attribute__((noinline)) void start(const char *mode)
 		kept[0] = one;
 	else if (!strcmp(mode, "joined"))
 		runtime_list[1] = spawn(joins, one, 0, sizeof(struct leakprof_new));
-	else if (!strcmp(mode, "internal") || !strcmp(mode, "internal_root") || !strcmp(mode, "forgotten"))
+	else if (!strcmp(mode, "internal") || !strcmp(mode, "internal_root") ||
+		 !strcmp(mode, "forgotten"))
 		kept[1] = object;
 	if (!strncmp(mode, "internal", 8) || !strcmp(mode, "forgotten"))
 		leakprof_internal(kept, sizeof(kept));
@@ -134,15 +140,19 @@ static void mistake(const char *mode)
 	else if (!strcmp(mode, "finished_waiting"))
 		leakprof_finished(one->profile);
 	else if (!strcmp(mode, "used_after"))
-		leakprof_wait_end(one->profile), leakprof_finished(one->profile), leakprof_ready(one->profile);
+		leakprof_wait_end(one->profile), leakprof_finished(one->profile),
+			leakprof_ready(one->profile);
 	else if (!strcmp(mode, "bad_kind"))
-		leakprof_wait_end(one->profile), leakprof_wait_begin(one->profile, &wait, &bad_kind, one, 0, 0);
+		leakprof_wait_end(one->profile),
+			leakprof_wait_begin(one->profile, &wait, &bad_kind, one, 0, 0);
 	else if (!strcmp(mode, "record_elsewhere"))
-		leakprof_wait_end(one->profile), leakprof_wait_begin(one->profile, &wait, &kind, one, 0, 0);
+		leakprof_wait_end(one->profile),
+			leakprof_wait_begin(one->profile, &wait, &kind, one, 0, 0);
 	else if (!strcmp(mode, "bad_sp"))
 		leakprof_left(one->profile, &wait);
 	else if (!strcmp(mode, "overlapping_stack")) {
-		struct leakprof_new info = {.size = sizeof(info), .stack = one->stack + 100, .stack_size = STACK};
+		struct leakprof_new info = {
+			.size = sizeof(info), .stack = one->stack + 100, .stack_size = STACK};
 
 		leakprof_created(runtime, &info);
 	}

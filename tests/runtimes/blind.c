@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A goroutine that waits for what only the kernel may still point to, in a place that nobody can look into:
+ * A goroutine that waits for what only the kernel may still point to, in a place that nobody can
+ * look into:
  *
  *     blind mqueue|io_uring|aio|none
  *

@@ -165,8 +165,8 @@ static void hold_arena_block(void *gate)
 }
 
 /*
- * With an inaccessible page on either side: the kernel shows adjacent mappings as one, and what is reached of it, such as the
- * dynamic linker's own memory, reaches all.
+ * With an inaccessible page on either side: the kernel shows adjacent mappings as one, and what is
+ * reached of it, such as the dynamic linker's own memory, reaches all.
  */
 static void *map_apart(void)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A heap for tests of the marker: blocks in a mapping of the test's own, whose sizes only the test knows.
+ * A heap for tests of the marker: blocks in a mapping of the test's own, whose sizes only the test
+ * knows.
  */
 #ifndef FAKE_HEAP_H
 #define FAKE_HEAP_H
@@ -65,8 +66,9 @@ static inline int fake_setup(void **state)
 
 	(void)state;
 	if (!fake_heap) {
-		uintptr_t address = (uintptr_t)mmap(NULL, HEAP_BYTES + (64ul << 20), PROT_READ | PROT_WRITE,
-						    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		uintptr_t address =
+			(uintptr_t)mmap(NULL, HEAP_BYTES + (64ul << 20), PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 		/* Chunk-aligned: the border between two is in the middle. */
 		fake_heap = (char *)((address + (64ul << 20) - 1) & ~((64ul << 20) - 1));

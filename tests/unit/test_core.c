@@ -37,7 +37,8 @@ static void a_vec_grows_sorts_and_finds_the_floor(void **state)
 	}
 	lp_vec_sort(&vec);
 	for (i = 1; i < vec.count; i++)
-		assert_true(lp_vec_at(&vec, struct entry, i - 1)->key <= lp_vec_at(&vec, struct entry, i)->key);
+		assert_true(lp_vec_at(&vec, struct entry, i - 1)->key <=
+			    lp_vec_at(&vec, struct entry, i)->key);
 	assert_int_equal(lp_vec_floor(&vec, lp_vec_at(&vec, struct entry, 5000)->key), 5000);
 	assert_int_equal(lp_vec_floor(&vec, lp_vec_at(&vec, struct entry, 5000)->key + 1), 5000);
 	assert_int_equal(lp_vec_floor(&vec, ~0ul), vec.count - 1);

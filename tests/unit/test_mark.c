@@ -92,7 +92,8 @@ static void a_block_across_two_chunks_is_found_from_both(void **state)
 	(void)state;
 	fake_malloc((64ul << 20) - 4096);
 	block = fake_malloc(1ul << 20);
-	assert_int_not_equal((uintptr_t)block >> LP_CHUNK_SHIFT, ((uintptr_t)block + (1ul << 20) - 1) >> LP_CHUNK_SHIFT);
+	assert_int_not_equal((uintptr_t)block >> LP_CHUNK_SHIFT,
+			     ((uintptr_t)block + (1ul << 20) - 1) >> LP_CHUNK_SHIFT);
 	assert_true(reaches((uintptr_t)block + 8, block));
 	assert_true(reaches((uintptr_t)block + (1ul << 20) - 8, block));
 	assert_false(reaches((uintptr_t)block + (1ul << 20), block));
@@ -156,7 +157,8 @@ static void a_pointer_into_a_pool_reaches_all_of_it(void **state)
 
 static void a_stack_in_a_pool_or_a_root_is_only_told_of(void **state)
 {
-	char *pool = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *pool =
+		mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *block = fake_malloc(64);
 	uintptr_t word = (uintptr_t)pool + 4096 + 8;
 	int as_root;
@@ -257,7 +259,8 @@ static void a_large_sparse_block_is_read_where_it_was_touched(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(pointers_into_a_block_count_and_behind_it_do_not, fake_setup),
+		cmocka_unit_test_setup(pointers_into_a_block_count_and_behind_it_do_not,
+				       fake_setup),
 		cmocka_unit_test_setup(a_freed_block_is_no_object, fake_setup),
 		cmocka_unit_test_setup(a_block_across_two_chunks_is_found_from_both, fake_setup),
 		cmocka_unit_test_setup(a_long_list_is_followed_to_its_end, fake_setup),
@@ -267,7 +270,8 @@ int main(void)
 		cmocka_unit_test_setup(what_lies_in_a_root_is_reached, fake_setup),
 		cmocka_unit_test_setup(an_opaque_block_is_reached_but_not_scanned, fake_setup),
 		cmocka_unit_test_setup(tags_and_unaligned_words_count_where_asked, fake_setup),
-		cmocka_unit_test_setup(a_large_sparse_block_is_read_where_it_was_touched, fake_setup),
+		cmocka_unit_test_setup(a_large_sparse_block_is_read_where_it_was_touched,
+				       fake_setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading raw streams: what a snapshot wrote is read, and every kind of damage is refused with a reason. The stream is made here
- * by hand, as an older or newer writer might.
+ * Reading raw streams: what a snapshot wrote is read, and every kind of damage is refused with a
+ * reason. The stream is made here by hand, as an older or newer writer might.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -48,7 +48,8 @@ static void section(uint32_t type, const void *payload, size_t length)
 }
 
 /* Records of RECORD bytes, of which the first KNOWN are those at RECORDS. */
-static void array(uint32_t type, const void *records, uint32_t count, uint32_t known, uint32_t record)
+static void array(uint32_t type, const void *records, uint32_t count, uint32_t known,
+		  uint32_t record)
 {
 	char payload[4096] = {0};
 	struct lp_array_head head = {record, count};
@@ -56,8 +57,8 @@ static void array(uint32_t type, const void *records, uint32_t count, uint32_t k
 
 	memcpy(payload, &head, sizeof(head));
 	for (i = 0; i < count; i++)
-		memcpy(payload + sizeof(head) + (size_t)i * record, (const char *)records + (size_t)i * known,
-		       known < record ? known : record);
+		memcpy(payload + sizeof(head) + (size_t)i * record,
+		       (const char *)records + (size_t)i * known, known < record ? known : record);
 	section(type, payload, sizeof(head) + (size_t)count * record);
 }
 
@@ -68,7 +69,8 @@ static void finish(void)
 	section(LP_SEC_END, &end, sizeof(end));
 }
 
-static struct lp_raw_goroutine goroutine = {.id = 7, .wait = 1, .verdict = LP_LEAKED, .stack = LP_NONE, .state = LP_STATE_WAITING};
+static struct lp_raw_goroutine goroutine = {
+	.id = 7, .wait = 1, .verdict = LP_LEAKED, .stack = LP_NONE, .state = LP_STATE_WAITING};
 
 static void make(uint32_t record_size)
 {
@@ -149,7 +151,9 @@ static void every_flipped_bit_of_a_payload_is_refused(void **state)
 	finish();
 	whole = size;
 	for (i = sizeof(struct lp_stream_head) + sizeof(struct lp_section_head);
-	     i < sizeof(struct lp_stream_head) + sizeof(struct lp_section_head) + sizeof(struct lp_raw_process); i++) {
+	     i < sizeof(struct lp_stream_head) + sizeof(struct lp_section_head) +
+			 sizeof(struct lp_raw_process);
+	     i++) {
 		data[i] ^= 4;
 		assert_int_not_equal(read_it(whole), 0);
 		data[i] ^= 4;

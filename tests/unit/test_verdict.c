@@ -19,7 +19,8 @@ static void begin(void)
 	assert_non_null(mark);
 	lp_verdict_init(&verdicts, mark);
 	if (!stacks_memory)
-		stacks_memory = mmap(NULL, sizeof(records) / sizeof(records[0]) * STACK, PROT_READ | PROT_WRITE,
+		stacks_memory = mmap(NULL, sizeof(records) / sizeof(records[0]) * STACK,
+				     PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	memset(stacks_memory, 0, made * STACK);
 	made = 0;
@@ -307,8 +308,10 @@ int main(void)
 		cmocka_unit_test_setup(two_that_own_what_the_other_wants_are_leaked, fake_setup),
 		cmocka_unit_test_setup(a_join_is_as_live_as_who_is_joined, fake_setup),
 		cmocka_unit_test_setup(a_handle_wakes_where_the_runtime_can, fake_setup),
-		cmocka_unit_test_setup(a_word_into_a_stack_reaches_its_memory_but_wakes_nobody, fake_setup),
-		cmocka_unit_test_setup(registers_and_extra_memory_are_scanned_with_their_goroutine, fake_setup),
+		cmocka_unit_test_setup(a_word_into_a_stack_reaches_its_memory_but_wakes_nobody,
+				       fake_setup),
+		cmocka_unit_test_setup(registers_and_extra_memory_are_scanned_with_their_goroutine,
+				       fake_setup),
 		cmocka_unit_test_setup(a_chain_of_a_hundred_thousand_is_live, fake_setup),
 		cmocka_unit_test_setup(held_memory_is_counted_once, fake_setup),
 	};
