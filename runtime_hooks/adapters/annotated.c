@@ -145,19 +145,18 @@ static void keep_data(struct lp_collection *collection, struct lp_node *node)
 {
 	const struct lp_goroutine *goroutine = node->goroutine;
 	size_t offset = goroutine->data_offset * sizeof(uintptr_t);
-	const char *data = (const char *)goroutine->handle + offset;
 	size_t rest = LP_ALIGN_DOWN(goroutine->handle_size, sizeof(uintptr_t)) - offset;
 	size_t size = goroutine->data_size == LP_DATA_REST
 			      ? rest
 			      : goroutine->data_size * sizeof(uintptr_t);
-	uintptr_t *copy;
+	uintptr_t data = (uintptr_t)goroutine->handle + offset;
+	char *copy;
 
-	if (!goroutine->handle || !goroutine->handle_size || !size ||
-	    !is_mapped(collection, data, size))
+	if (!goroutine->handle_size || !size || !is_mapped(collection, (void *)data, size))
 		return;
-	copy = lp_collect_keep(collection, data, size);
+	copy = lp_collect_keep(collection, (void *)data, size);
 	if (copy)
-		lp_node_extra(&collection->verdicts, node, copy, (char *)copy + size);
+		lp_node_extra(&collection->verdicts, node, copy, copy + size);
 }
 
 static void inspect_node(struct lp_collection *collection, struct lp_node *node)
