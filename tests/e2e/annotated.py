@@ -90,6 +90,17 @@ def suite_header():
         test(is_told)
 
     @test
+    def minigo_passes_its_own_tests_alone_and_under_the_shim():
+        for threads in ("1", "4"):
+            env = dict(os.environ, MINIGO_THREADS=threads)
+            program = os.path.join(EXAMPLES, "minigo", "test_minigo")
+            alone = run(program, env=env)
+            equal((alone.returncode, alone.stdout), (0, "38 passed, 0 failed\n"), threads + " threads")
+            result = run(LEAKPROF, "run", "-o", profile, "--", program, env=env)
+            equal((result.returncode, result.stdout), (0, alone.stdout), threads + " threads, under the shim")
+            check("no leaks" in result.stderr, result.stderr)
+
+    @test
     def names_and_labels_are_in_the_profile():
         program = os.path.join(PROGRAMS, "annotations_pie")
         run(LEAKPROF, "run", "-q", "-o", profile, "--", program, "labels")
