@@ -222,6 +222,7 @@ void queue_remove(struct waiter *waiter)
 	else
 		queue->last = waiter->previous;
 	waiter->queue = NULL;
+	waiter->next = waiter->previous = NULL;
 }
 
 void wake_locked(struct waiter *waiter)
@@ -350,7 +351,20 @@ static void free_holds(struct goroutine *goroutine)
 	}
 }
 
-/* A control block that a mutex still names as its owner stays. */
+/* A control block that a lock still names as its owner: it stays, but leads nowhere any more. */
+static void strip(struct goroutine *goroutine)
+{
+	struct hold *hold;
+	size_t i;
+
+	goroutine->sp = NULL;
+	goroutine->argument = NULL;
+	for (i = 0; i < HOLDS; i++)
+		goroutine->holds[i].lock = NULL;
+	for (hold = goroutine->overflow; hold; hold = hold->overflow)
+		hold->lock = NULL;
+}
+
 static void bury_locked(struct goroutine *goroutine)
 {
 	leakprof_finished(goroutine->profile);
@@ -364,8 +378,10 @@ static void bury_locked(struct goroutine *goroutine)
 	free_stack(goroutine->stack);
 	goroutine->stack = NULL;
 	destroy_fiber(goroutine->fiber);
-	if (goroutine->owned)
+	if (goroutine->owned) {
+		strip(goroutine);
 		return;
+	}
 	free_holds(goroutine);
 	free(goroutine);
 }
@@ -437,6 +453,17 @@ static void run_locked(struct worker *here, struct goroutine *goroutine)
 	}
 }
 
+/* One thread polls at a time: it is the one that poller_wake wakes. */
+static void poll_locked(int64_t nanoseconds)
+{
+	sched.polling = true;
+	poller_wait_locked(nanoseconds);
+	sched.polling = false;
+	/* Somebody must poll while this one runs what it found. */
+	if (sched.idle_workers)
+		pthread_cond_signal(&sched.idle);
+}
+
 static void sleep_locked(void)
 {
 	int64_t next_timer = timer_next_locked();
@@ -450,12 +477,7 @@ static void sleep_locked(void)
 	if (sched.main_ended && next_timer < 0 && !poller_count() &&
 	    sched.idle_workers + 1 == sched.worker_count)
 		exit(0);
-	sched.polling = true;
-	poller_wait_locked(next_timer);
-	sched.polling = false;
-	/* Somebody must poll while this one runs what it found. */
-	if (sched.idle_workers)
-		pthread_cond_signal(&sched.idle);
+	poll_locked(next_timer);
 }
 
 static _Noreturn void schedule(struct worker *here)
@@ -468,7 +490,7 @@ static _Noreturn void schedule(struct worker *here)
 
 		timers_run_locked();
 		if (++turns % POLL_EVERY == 0 && poller_count() && !sched.polling)
-			poller_wait_locked(0);
+			poll_locked(0);
 		goroutine = pop_locked();
 		if (goroutine)
 			run_locked(here, goroutine);

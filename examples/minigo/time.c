@@ -21,8 +21,9 @@ struct timer {
 	struct context *context;  /* or this one is cancelled */
 	void (*function)(void *); /* or this runs in a goroutine */
 	void *argument;
-	bool unnamed;  /* nobody can free it but us */
-	bool settling; /* go_settle's own */
+	/* No padding behind these, where stale halves of pointers would lie. */
+	uint32_t unnamed;  /* nobody can free it but us */
+	uint32_t settling; /* go_settle's own */
 };
 
 static struct {

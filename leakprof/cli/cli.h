@@ -61,6 +61,9 @@ int lp_read_all(int fd, size_t limit, void **data, size_t *size);
  * output). */
 int lp_write_file(const char *path, const void *data, size_t size);
 
+/* Whether an output of that name is to be the raw snapshot: it ends in ".raw". */
+bool lp_is_raw_name(const char *path);
+
 /* Loads a report from FILE. Returns 0 or an exit code. */
 int lp_load_file(const char *path, struct lp_report **report);
 

@@ -132,6 +132,14 @@ int lp_load_data(const char *name, const void *data, size_t size, struct lp_repo
 	return r ? lp_fail(LP_EXIT_INPUT, "%s: %s", name, reason) : LP_EXIT_OK;
 }
 
+bool lp_is_raw_name(const char *path)
+{
+	static const char end[] = ".raw";
+	size_t length = strlen(path);
+
+	return length >= strlen(end) && !strcmp(path + length - strlen(end), end);
+}
+
 int lp_load_file(const char *path, struct lp_report **report)
 {
 	void *data;

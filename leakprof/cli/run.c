@@ -355,6 +355,8 @@ static int write_stream(const struct run *run, const struct stream *stream, cons
 	size_t size;
 	int code;
 
+	if (stream->data && lp_is_raw_name(output))
+		return lp_write_file(output, stream->data, stream->size);
 	if (lp_report_profile(stream->report, &data, &size))
 		return lp_fail(LP_EXIT_FAILED, "there is not enough memory for the profile");
 	code = lp_write_file(output, data, size);

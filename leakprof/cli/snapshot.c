@@ -124,13 +124,6 @@ static int collect(const struct target *target, int timeout_ms, void **data, siz
 		 : LP_EXIT_OK;
 }
 
-static bool ends_in(const char *text, const char *end)
-{
-	size_t length = strlen(text);
-
-	return length >= strlen(end) && !strcmp(text + length - strlen(end), end);
-}
-
 static int print_debug(const struct lp_report *report, int level)
 {
 	int r = lp_report_debug(report, stdout, level);
@@ -179,7 +172,7 @@ static int deliver(const void *data, size_t size, const char *output, int level)
 	output = name;
 	if (level)
 		code = print_debug(report, level);
-	else if (ends_in(output, ".raw"))
+	else if (lp_is_raw_name(output))
 		code = lp_write_file(output, data, size);
 	else
 		code = write_profile(report, output);
