@@ -65,7 +65,10 @@ struct worker {
 	struct goroutine *current;
 	struct goroutine *ended; /* whose stack can go, once it is left */
 	struct leakprof_goroutine *profile;
+	/* Of the scheduler, for sanitizers. */
 	void *fiber;
+	const void *stack;
+	size_t stack_size;
 };
 
 /* All of it leads from goroutine to goroutine. */

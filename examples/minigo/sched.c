@@ -30,6 +30,8 @@ struct sched sched = {.lock = PTHREAD_MUTEX_INITIALIZER, .idle = PTHREAD_COND_IN
 struct leakprof_runtime *profiled;
 
 static __thread struct worker *worker;
+static const void *main_stack; /* for sanitizers */
+static size_t main_stack_size;
 
 /* Not inlined: a goroutine may go on in another thread, where the variable is another one. */
 static __attribute__((noinline)) struct worker *this_worker(void)
@@ -95,8 +97,7 @@ __asm__(".text\n"
 	"	.cfi_endproc\n"
 	".size minigo_start, . - minigo_start\n");
 
-/* What sanitizers must know of a switch to a stack of SIZE bytes at LOW (0: a thread's own) and its
- * FIBER. */
+/* What sanitizers must know of a switch to a stack of SIZE bytes at LOW and its FIBER. */
 static void tell_switch(void *fiber, const void *low, size_t size, bool last)
 {
 #if defined(__SANITIZE_ADDRESS__)
@@ -110,10 +111,29 @@ static void tell_switch(void *fiber, const void *low, size_t size, bool last)
 	(void)fiber, (void)low, (void)size, (void)last;
 }
 
-static void tell_arrival(void)
+/* And of having come, from a stack of *SIZE bytes at *LOW. */
+static void tell_arrival(const void **low, size_t *size)
 {
 #if defined(__SANITIZE_ADDRESS__)
-	__sanitizer_finish_switch_fiber(NULL, NULL, NULL);
+	__sanitizer_finish_switch_fiber(NULL, low, size);
+#endif
+	(void)low, (void)size;
+}
+
+/* The lock is taken by one fiber and released by another. */
+static void tell_lock_given(void)
+{
+#if defined(__SANITIZE_THREAD__)
+	__tsan_mutex_pre_unlock(&sched.lock, 0);
+	__tsan_mutex_post_unlock(&sched.lock, 0);
+#endif
+}
+
+static void tell_lock_taken(void)
+{
+#if defined(__SANITIZE_THREAD__)
+	__tsan_mutex_pre_lock(&sched.lock, 0);
+	__tsan_mutex_post_lock(&sched.lock, 0, 0);
 #endif
 }
 
@@ -149,9 +169,11 @@ static void switch_to_scheduler(bool last)
 {
 	struct worker *here = this_worker();
 
-	tell_switch(here->fiber, NULL, 0, last);
+	tell_lock_given();
+	tell_switch(here->fiber, here->stack, here->stack_size, last);
 	minigo_switch(&here->current->sp, here->sp);
-	tell_arrival();
+	here = this_worker();
+	tell_arrival(&here->stack, &here->stack_size);
 }
 
 void go_leave_locked(void)
@@ -279,7 +301,7 @@ static void run(void)
 {
 	struct goroutine *self = go_self();
 
-	tell_arrival();
+	tell_arrival(&this_worker()->stack, &this_worker()->stack_size);
 	self->function(self->argument);
 	end();
 }
@@ -441,9 +463,13 @@ static void run_locked(struct worker *here, struct goroutine *goroutine)
 	here->current = goroutine;
 	leakprof_entered(goroutine->profile);
 	go_unlock();
-	tell_switch(goroutine->fiber, goroutine->stack, STACK_BYTES, false);
+	if (goroutine->stack)
+		tell_switch(goroutine->fiber, goroutine->stack, STACK_BYTES, false);
+	else
+		tell_switch(goroutine->fiber, main_stack, main_stack_size, false);
 	minigo_switch(&here->sp, goroutine->sp);
-	tell_arrival();
+	tell_arrival(NULL, NULL);
+	tell_lock_taken();
 	/* With the lock, which the goroutine took. */
 	here->current = NULL;
 	leakprof_left(goroutine->profile, goroutine->sp);
@@ -521,7 +547,8 @@ static void *run_worker(void *argument)
 
 static void run_first_scheduler(void)
 {
-	tell_arrival();
+	tell_arrival(&main_stack, &main_stack_size);
+	tell_lock_taken();
 	/* As if a goroutine had just come here. */
 	leakprof_left(sched.main.profile, sched.main.sp);
 	worker->current = NULL;
@@ -547,6 +574,8 @@ static void start_main(void)
 	prepare_stack(&scheduler);
 	((void **)scheduler.sp)[4] = (void *)(uintptr_t)run_first_scheduler;
 	worker->sp = scheduler.sp;
+	worker->stack = scheduler.stack;
+	worker->stack_size = STACK_BYTES;
 	worker->fiber = new_fiber();
 	tell_scheduler(worker, scheduler.stack);
 	/* Once there and back, so that the scheduler waits in its loop. */

@@ -171,6 +171,12 @@ static void mutexes(void)
 
 static long shared[2];
 
+static void compare_shared(void)
+{
+	if (shared[0] != shared[1])
+		__atomic_store_n(&overlap, true, __ATOMIC_RELAXED);
+}
+
 static void read_shared(void *unused)
 {
 	int i;
@@ -178,9 +184,9 @@ static void read_shared(void *unused)
 	(void)unused;
 	for (i = 0; i < 100; i++) {
 		rwmutex_rlock(&rwmutex);
-		overlap |= shared[0] != shared[1];
+		compare_shared();
 		go_yield();
-		overlap |= shared[0] != shared[1];
+		compare_shared();
 		rwmutex_runlock(&rwmutex);
 	}
 	leave();

@@ -101,6 +101,16 @@ def suite_header():
             check("no leaks" in result.stderr, result.stderr)
 
     @test
+    def minigo_is_clean_under_sanitizers():
+        for sanitizer in ("address", "thread"):
+            for threads in ("1", "4"):
+                # Without randomized addresses: gcc 12's TSan does not know all that newer kernels choose.
+                result = run("setarch", "-R", os.path.join(EXAMPLES, "minigo", "test_minigo_" + sanitizer),
+                             env=dict(os.environ, MINIGO_THREADS=threads, ASAN_OPTIONS="detect_leaks=0"))
+                equal((result.returncode, result.stdout, result.stderr), (0, "38 passed, 0 failed\n", ""),
+                      "%s, %s threads" % (sanitizer, threads))
+
+    @test
     def names_and_labels_are_in_the_profile():
         program = os.path.join(PROGRAMS, "annotations_pie")
         run(LEAKPROF, "run", "-q", "-o", profile, "--", program, "labels")
