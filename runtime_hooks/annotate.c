@@ -21,7 +21,9 @@ _Static_assert(offsetof(struct lp_goroutine, wait) == offsetof(struct leakprof_g
 		       offsetof(struct lp_goroutine, sp) ==
 			       offsetof(struct leakprof_goroutine, sp) &&
 		       offsetof(struct lp_goroutine, checked) ==
-			       offsetof(struct leakprof_goroutine, checked),
+			       offsetof(struct leakprof_goroutine, checked) &&
+		       offsetof(struct lp_goroutine, waits) ==
+			       offsetof(struct leakprof_goroutine, waits),
 	       "what annotations write");
 _Static_assert(offsetof(struct lp_wait, kind) == offsetof(struct leakprof_wait, kind) &&
 		       offsetof(struct lp_wait, frame) == offsetof(struct leakprof_wait, frame) &&
@@ -228,8 +230,7 @@ static struct leakprof_goroutine *api_created(struct leakprof_runtime *runtime,
 	values.handle = (void *)(uintptr_t)info.handle;
 	values.handle_size = (uint32_t)info.handle_size;
 	set_data(&values, &info);
-	values.stack_low = info.stack;
-	values.stack_high = info.stack ? (char *)info.stack + info.stack_size : NULL;
+	lp_goroutine_set_stack(&values, info.stack, info.stack ? info.stack_size : 0);
 	values.thread = info.stack ? 0 : (int)LP_SYS0(SYS_gettid);
 	values.entry = (void *)(uintptr_t)info.entry;
 	values.created_pc = (void *)(uintptr_t)(info.created_pc ? info.created_pc

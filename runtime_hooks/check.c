@@ -73,8 +73,9 @@ static void complain(const struct lp_goroutine *goroutine, const char *what, con
 
 static bool on_stack(const struct lp_goroutine *goroutine, const void *address)
 {
-	return !goroutine->stack_low || ((const char *)address >= goroutine->stack_low &&
-					 (const char *)address <= goroutine->stack_high);
+	return !goroutine->stack_low ||
+	       ((const char *)address >= goroutine->stack_low &&
+		(const char *)address <= lp_goroutine_stack_high(goroutine));
 }
 
 void lp_check_new(const struct leakprof_new *info, const void *caller)
@@ -93,7 +94,7 @@ void lp_check_new(const struct leakprof_new *info, const void *caller)
 				   (const char *)info->handle + info->handle_size))
 		complain(NULL, "a new goroutine's data lie outside of its control block", caller);
 	for (i = 0; low && (other = lp_goroutine_at(i)); i++)
-		if (other->id && other->stack_low && low < other->stack_high &&
+		if (other->id && other->stack_low && low < lp_goroutine_stack_high(other) &&
 		    other->stack_low < high)
 			complain(other, "has a stack that overlaps with a new goroutine's", caller);
 }

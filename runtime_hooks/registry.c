@@ -222,6 +222,7 @@ void lp_runtime_reset(struct lp_runtime *runtime)
 	struct lp_goroutine *goroutine;
 	size_t i;
 
+	lp_snapshot_forget();
 	for (i = 0; (goroutine = lp_goroutine_at(i)); i++)
 		if (goroutine->id && goroutine->runtime == runtime)
 			lp_goroutine_end(goroutine);

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "core/collect.h"
+#include "core/history.h"
 #include "core/own.h"
 #include "core/protocol.h"
 #include "core/sys.h"
@@ -49,6 +50,7 @@ struct control {
 };
 
 static struct control *control;
+static struct lp_history *history;
 static char *stack;
 static uint32_t busy;
 static uint32_t serial;
@@ -166,6 +168,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.ranges = ranges,
 		.range_count = range_count,
 	};
+	input->history = history;
 	input->queued = lp_queued_values(&input->queued_count, &input->queued_lost);
 	input->heap_warning = lp_heap_warning();
 	input->heap_untracked = lp_heap_untracked();
@@ -307,6 +310,35 @@ static int *free_place(void)
 	return NULL;
 }
 
+static void map_history(void)
+{
+	long address;
+
+	if (history)
+		return;
+	address = LP_SYS6(SYS_mmap, 0, sizeof(*history), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (address < 0 && address > -4096)
+		return;
+	history = (struct lp_history *)address;
+	lp_own_record(history, sizeof(*history));
+}
+
+/* Of what is mapped, what was never touched. */
+static size_t history_unused(void)
+{
+	return history ? sizeof(history->lists) -
+				 (history->count[0] + history->count[1]) * sizeof(struct lp_past)
+		       : 0;
+}
+
+/* What snapshots remember of goroutines that all ended together, as their runtime was shut down. */
+void lp_snapshot_forget(void)
+{
+	if (history)
+		history->count[history->current] = 0;
+}
+
 static void run_job(void *argument)
 {
 	struct job *job = argument;
@@ -317,6 +349,7 @@ static void run_job(void *argument)
 	long pid;
 
 	memset(control, 0, sizeof(*control));
+	map_history();
 	serial++;
 	if (!lp_dormant_reason)
 		stop = lp_stop_world(job->self, job->context, job->sp);
@@ -329,7 +362,7 @@ static void run_job(void *argument)
 		LP_SYS2(SYS_kill, pid, SIGKILL);
 	if (!stop && !lp_dormant_reason)
 		lp_start_world(job->self);
-	control->target_bytes = lp_own_bytes();
+	control->target_bytes = lp_own_bytes() - history_unused();
 	control->stop_ns = stopped - begin;
 	control->clone_ns = cloned - stopped;
 	control->pause_ns = lp_sys_clock_ns(CLOCK_MONOTONIC) - begin;
@@ -466,6 +499,8 @@ void lp_snapshot_reap(void)
 		if (!pid || LP_SYS4(SYS_wait4, pid, &status, WNOHANG | __WCLONE, NULL) != pid)
 			continue;
 		failures += status != 0;
+		if (history && history->writer == (uint32_t)pid)
+			history->writer = 0;
 		__atomic_store_n(&running[i], 0, __ATOMIC_RELEASE);
 	}
 }
@@ -534,6 +569,9 @@ void lp_snapshot_after_fork(void)
 	if (control)
 		lp_own_unmap(control, LP_PAGE);
 	control = map_control();
+	if (history)
+		lp_own_unmap(history, sizeof(*history));
+	history = NULL;
 	memset(queue, 0, sizeof(queue));
 	busy = 0;
 	serial = 0;

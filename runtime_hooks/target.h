@@ -161,6 +161,10 @@ int lp_collect(const struct lp_request *request, void *context, uintptr_t sp);
 /* The snapshot process may have ended. */
 void lp_snapshot_reap(void);
 
+/* Goroutines ended that nothing had made go on: what earlier snapshots said of them is no
+ * contradiction. */
+void lp_snapshot_forget(void);
+
 /* Maps the control page that advertises us (protocol.h). Returns 0 or -errno. */
 int lp_snapshot_init(void);
 void lp_snapshot_after_fork(void);
@@ -260,6 +264,7 @@ static inline __attribute__((always_inline)) void lp_wait_begin(struct lp_gorout
 			 "movq %%r14, %3\n\tmovq %%r15, %4"
 			 : "=m"(wait->bx), "=m"(wait->r12), "=m"(wait->r13), "=m"(wait->r14),
 			   "=m"(wait->r15));
+	goroutine->waits++;
 	__atomic_store_n(&goroutine->wait, wait, __ATOMIC_RELEASE);
 }
 

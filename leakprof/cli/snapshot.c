@@ -12,11 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "core/options.h"
 #include "core/protocol.h"
+#include "core/stream_read.h"
+
+#define CONFIRM_PAUSE_NS 100000000
 
 struct target {
 	pid_t pid;
@@ -124,6 +128,38 @@ static int collect(const struct target *target, int timeout_ms, void **data, siz
 		 : LP_EXIT_OK;
 }
 
+/* How many more snapshots it takes until the option confirm of the target is satisfied. */
+static uint64_t more_to_take(const void *data, size_t size)
+{
+	struct lp_stream stream;
+	uint64_t figures[LP_FIG_LAST + 1] = {0};
+	const char *reason;
+	size_t i;
+
+	if (lp_stream_read(&stream, data, size, &reason))
+		return 0;
+	for (i = 0; i < stream.figure_count; i++)
+		if (stream.figures[i].key <= LP_FIG_LAST)
+			figures[stream.figures[i].key] = stream.figures[i].value;
+	lp_stream_free(&stream);
+	return figures[LP_FIG_UNCONFIRMED] ? figures[LP_FIG_CONFIRM] - 1 : 0;
+}
+
+/* Takes snapshots until what the first one found has been confirmed; the last one is the result. */
+static int collect_confirmed(const struct target *target, int timeout_ms, void **data, size_t *size)
+{
+	const struct timespec pause = {0, CONFIRM_PAUSE_NS};
+	int code = collect(target, timeout_ms, data, size);
+	uint64_t more = code ? 0 : more_to_take(*data, *size);
+
+	while (!code && more-- > 0) {
+		free(*data);
+		nanosleep(&pause, NULL);
+		code = collect(target, timeout_ms, data, size);
+	}
+	return code;
+}
+
 static int print_debug(const struct lp_report *report, int level)
 {
 	int r = lp_report_debug(report, stdout, level);
@@ -226,7 +262,7 @@ int lp_verb_snapshot(int argc, char **argv)
 	if (!code)
 		code = check_signal(&target);
 	if (!code)
-		code = collect(&target, (int)(parsed.timeout_ns / 1000000), &data, &size);
+		code = collect_confirmed(&target, (int)(parsed.timeout_ns / 1000000), &data, &size);
 	if (code)
 		return code;
 	code = deliver(data, size, output, level);

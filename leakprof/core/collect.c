@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/collect.h"
+#include "core/history.h"
 #include "core/layout.h"
 #include "core/own.h"
 #include "core/sys.h"
@@ -140,7 +141,7 @@ static void locate(struct lp_collection *collection, struct lp_node *node)
 	node->handle_low = (uintptr_t)goroutine->handle;
 	node->handle_high = node->handle_low + 1;
 	node->stack_low = (uintptr_t)goroutine->stack_low;
-	node->stack_high = (uintptr_t)goroutine->stack_high;
+	node->stack_high = (uintptr_t)lp_goroutine_stack_high(goroutine);
 	thread = thread_of(collection,
 			   goroutine->thread ? goroutine->thread : goroutine->runtime->thread);
 	if (!node->stack_low && thread && thread->stack_low) {
@@ -403,7 +404,7 @@ static void count_goroutines(struct lp_collection *collection)
 		if (lp_node_hidden(node))
 			continue;
 		figures[LP_FIG_GOROUTINES]++;
-		figures[LP_FIG_LEAKED] += !node->live;
+		figures[LP_FIG_LEAKED] += node->leaked;
 	}
 	for (i = 0; i < input->runtime_count; i++) {
 		figures[LP_FIG_CREATED] += input->runtimes[i]->created;
@@ -475,16 +476,6 @@ static int prepare(struct lp_collection *collection)
 	return lp_mark_ready(collection->mark, &client);
 }
 
-/* Where the kernel may hold any pointer, any goroutine may run. */
-static void spare_all(struct lp_collection *collection)
-{
-	size_t i;
-
-	for (i = 0; i < collection->verdicts.nodes.count; i++)
-		lp_vec_at(&collection->verdicts.nodes, struct lp_node, i)->live = true;
-	collection->measured = LP_MEASURED_FAILED;
-}
-
 /* A main that parks for ever on purpose (an empty select) is no leak: nothing is given back if it
  * ended. */
 static void spare_main(struct lp_collection *collection)
@@ -526,9 +517,11 @@ int lp_collect_verdicts(struct lp_collection *collection)
 	r = lp_verdict_count_held(&collection->verdicts);
 	if (r)
 		return r;
-	if (collection->blind)
-		spare_all(collection);
 	spare_main(collection);
+	if (collection->blind)
+		collection->measured = LP_MEASURED_FAILED;
+	else
+		lp_history_judge(collection);
 	count_goroutines(collection);
 	figure(collection, LP_FIG_MARK_NS, lp_sys_clock_ns(CLOCK_MONOTONIC) - start);
 	if (input->heap_untracked)

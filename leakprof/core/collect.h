@@ -19,6 +19,7 @@
 #include "core/stream.h"
 #include "core/verdict.h"
 
+struct lp_history;
 struct lp_thread;
 
 /* What the target hands over. */
@@ -49,7 +50,8 @@ struct lp_collect_input {
 	size_t range_count;
 	const uintptr_t *queued; /* values sent with signals that may still be pending */
 	size_t queued_count;
-	bool queued_lost; /* there were more */
+	bool queued_lost;	    /* there were more */
+	struct lp_history *history; /* shared with the target; NULL: none */
 };
 
 struct lp_pool_range {

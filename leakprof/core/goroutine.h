@@ -55,14 +55,15 @@ struct lp_goroutine {
 	struct lp_wait *wait; /* NULL: not in a blocking call */
 	void *sp;	      /* annotated: where its stack was left; NULL: unknown */
 	uint32_t checked;     /* annotated: calls are checked */
+	uint32_t waits;	      /* begun so far: the same number is the very same wait */
 	uint16_t flags;	      /* enum lp_target_flag bits */
 	uint16_t label_count;
+	uint32_t stack_size;
 	uint64_t id;
 	uint64_t creator;
 	uint64_t created_ns; /* CLOCK_REALTIME */
 	void *handle;	     /* the runtime's own: a pth_t, st_thread_t, control block */
 	char *stack_low;     /* NULL: the stack of its OS thread */
-	char *stack_high;
 	void *entry;
 	void *created_pc;
 	struct lp_runtime *runtime;
@@ -79,6 +80,20 @@ struct lp_goroutine {
 #define LP_DATA_REST 0xffffu
 
 _Static_assert(sizeof(struct lp_goroutine) <= 128, "bytes per goroutine");
+
+/* Sets the bounds of a stack. Of one of 4 GiB or more the upper part counts, where it is used. */
+static inline void lp_goroutine_set_stack(struct lp_goroutine *goroutine, char *low, size_t size)
+{
+	const size_t most = UINT32_MAX & ~(size_t)15;
+
+	goroutine->stack_low = size > most ? low + (size - most) : low;
+	goroutine->stack_size = (uint32_t)(size > most ? most : size);
+}
+
+static inline char *lp_goroutine_stack_high(const struct lp_goroutine *goroutine)
+{
+	return goroutine->stack_low ? goroutine->stack_low + goroutine->stack_size : NULL;
+}
 
 enum lp_target_flag {
 	LP_T_MAIN = 1,	  /* the goroutine that the runtime was started in */

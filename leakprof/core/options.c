@@ -32,6 +32,8 @@ const struct lp_option lp_option_table[] = {
 	 "and'ed to a word before it is taken for a pointer (tagged pointers)"},
 	{"unaligned", LP_OPT_BOOL, EVERYWHERE, MEMBER(unaligned), "0",
 	 "also look for pointers at 4-byte alignment"},
+	{"confirm", LP_OPT_UINT, EVERYWHERE, MEMBER(confirm), "1",
+	 "report a leak when so many snapshots agree on it (the one at exit counts for all)"},
 	{"trust_kernel", LP_OPT_BOOL, EVERYWHERE, MEMBER(trust_kernel), "0",
 	 "report although requests to the kernel (io_uring, aio, message queues) cannot be seen"},
 	{"check_annotations", LP_OPT_BOOL, EVERYWHERE, MEMBER(check_annotations), "0",

@@ -114,6 +114,10 @@ enum lp_figure {
 	LP_FIG_TARGET_BYTES = 15,   /* memory that leakprof itself holds in the target */
 	LP_FIG_SNAPSHOT_BYTES = 16, /* memory that the snapshot allocated */
 	LP_FIG_FAILURES = 17,	    /* collections of this process that failed before this one */
+	LP_FIG_CONFIRM = 18,	    /* snapshots that must agree before a leak is reported */
+	LP_FIG_UNCONFIRMED = 19,    /* leaks on which too few have agreed so far */
+	LP_FIG_CONTRADICTIONS = 20, /* goroutines that ran after they were reported, ever */
+	LP_FIG_LAST = LP_FIG_CONTRADICTIONS,
 };
 
 enum lp_mapping_prot { LP_PROT_R = 1, LP_PROT_W = 2, LP_PROT_X = 4 };

@@ -23,6 +23,9 @@ const struct lp_figure_name lp_figure_names[] = {
 	{LP_FIG_FINISHED, "finished", "  ever finished", LP_UNIT_COUNT},
 	{LP_FIG_TARGET_BYTES, "target_bytes", "leakprof's memory in the program", LP_UNIT_BYTES},
 	{LP_FIG_SNAPSHOT_BYTES, "snapshot_bytes", "memory of the snapshot", LP_UNIT_BYTES},
+	{LP_FIG_CONFIRM, "confirm", "snapshots that must agree", LP_UNIT_COUNT},
+	{LP_FIG_UNCONFIRMED, "unconfirmed", "leaks not confirmed yet", LP_UNIT_COUNT},
+	{LP_FIG_CONTRADICTIONS, "contradictions", "contradictions", LP_UNIT_COUNT},
 	{LP_FIG_FAILURES, "failures", "snapshots that failed before", LP_UNIT_COUNT},
 };
 

@@ -248,7 +248,7 @@ static void put_figures(struct writer *writer)
 	for (i = 1; i < LP_ARRAY_SIZE(collection->figures); i++) {
 		struct lp_raw_figure figure = {.key = i, .value = collection->figures[i]};
 
-		if (i <= LP_FIG_FAILURES)
+		if (i <= LP_FIG_LAST)
 			lp_vec_push(&figures, &figure);
 	}
 	put_array(writer, LP_SEC_FIGURES, &figures);
@@ -469,7 +469,7 @@ static void add_goroutine(struct writer *writer, struct lp_vec *goroutines,
 		.heap_bytes = node->heap_bytes,
 		.runtime = runtime_index(writer, goroutine->runtime),
 		.state = node->state,
-		.verdict = node->live ? LP_LIVE : LP_LEAKED,
+		.verdict = node->leaked ? LP_LEAKED : LP_LIVE,
 		.flags = node->main ? LP_G_MAIN : 0,
 		.wait = intern(writer, node->label),
 		.name = add_name(writer, goroutine->name),

@@ -37,6 +37,7 @@ struct lp_node {
 	bool gone;		    /* it has ended: kept to be recognised as an owner */
 	bool main;
 	bool live;
+	bool leaked;  /* reported: see history.h */
 	bool reached; /* one of its objects is */
 	bool owner_live;
 	bool stack_scanned;

@@ -105,6 +105,7 @@ struct leakprof_goroutine {
 	struct leakprof_wait *wait; /* NULL: it does not wait */
 	void *sp;		    /* where its stack was left; NULL: it runs, or never did */
 	uint32_t checked;	    /* check_annotations=1 */
+	uint32_t waits;		    /* begun so far, modulo 2^32 */
 };
 
 enum leakprof_flag {
@@ -275,6 +276,7 @@ LEAKPROF_INLINE void leakprof_wait_begin(struct leakprof_goroutine *goroutine,
 			   "=m"(wait->registers[2]), "=m"(wait->registers[3]),
 			   "=m"(wait->registers[4]));
 	leakprof_tell(goroutine, LEAKPROF_CALL_WAIT_BEGIN, wait);
+	goroutine->waits++;
 	__atomic_store_n(&goroutine->wait, wait, __ATOMIC_RELEASE);
 }
 

@@ -556,7 +556,7 @@ static void copy_process(struct loader *loader)
 	report->time_ns = process->time_ns;
 	report->start_ns = process->start_ns;
 	for (i = 0; i < loader->stream.figure_count; i++)
-		if (loader->stream.figures[i].key <= LP_FIG_FAILURES)
+		if (loader->stream.figures[i].key <= LP_FIG_LAST)
 			report->figures[loader->stream.figures[i].key] =
 				loader->stream.figures[i].value;
 	for (i = 0; i < loader->stream.goroutine_count; i++)

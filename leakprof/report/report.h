@@ -98,7 +98,7 @@ struct lp_report {
 	const char *version; /* of the leakprof that measured */
 	uint64_t time_ns;
 	uint64_t start_ns;
-	uint64_t figures[LP_FIG_FAILURES + 1];
+	uint64_t figures[LP_FIG_LAST + 1];
 	uint64_t states[LP_STATE_SLEEP + 1]; /* goroutines by state */
 	struct lp_site *sites;		     /* biggest first */
 	size_t site_count;

@@ -75,6 +75,13 @@ int lp_report_summary(const struct lp_report *report, FILE *file)
 			" ever created)\n",
 			leaked, plural(leaked), report->site_count, plural(report->site_count),
 			live, total_of(report, LP_FIG_CREATED));
+	else if (total_of(report, LP_FIG_UNCONFIRMED))
+		fprintf(file,
+			"no leak confirmed yet: %" PRIu64
+			" wait%s for another snapshot (confirm=%" PRIu64 ")\n",
+			total_of(report, LP_FIG_UNCONFIRMED),
+			total_of(report, LP_FIG_UNCONFIRMED) == 1 ? "s" : "",
+			total_of(report, LP_FIG_CONFIRM));
 	else
 		fprintf(file,
 			"no leaks (%" PRIu64 " goroutine%s live, %" PRIu64 " ever created, %" PRIu64

@@ -158,7 +158,8 @@ static void keep_data(struct lp_collection *collection, struct lp_node *node)
 	if (copy)
 		lp_node_extra(&collection->verdicts, node, copy, copy + size);
 	else
-		lp_collect_blind(collection, "the snapshot had no memory for what control blocks hold");
+		lp_collect_blind(collection,
+				 "the snapshot had no memory for what control blocks hold");
 }
 
 static void inspect_node(struct lp_collection *collection, struct lp_node *node)

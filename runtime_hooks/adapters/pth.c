@@ -273,8 +273,7 @@ LP_EXPORT struct pth *pth_spawn(void *attributes, void *(*start)(void *), void *
 	if (old)
 		lp_goroutine_end(old);
 	values.handle = thread;
-	values.stack_low = thread->stack;
-	values.stack_high = thread->stack + thread->stack_size;
+	lp_goroutine_set_stack(&values, thread->stack, thread->stack_size);
 	values.creator = creator ? creator->id : 0;
 	if (start == (void *(*)(void *)) - 1) {
 		values.flags = LP_T_MAIN;

@@ -187,8 +187,8 @@ LP_EXPORT struct st *st_thread_create(void *(*start)(void *), void *argument, in
 		lp_goroutine_end(old);
 	values.handle = thread;
 	/* With its two red zones, which are accessible in this build. */
-	values.stack_low = thread->stack->mapping;
-	values.stack_high = thread->stack->mapping + thread->stack->mapping_size;
+	lp_goroutine_set_stack(&values, thread->stack->mapping,
+			       (size_t)thread->stack->mapping_size);
 	values.creator = creator ? creator->id : 0;
 	values.flags = initialising ? LP_T_SERVICE : 0;
 	lp_goroutine_new(&lp_state_threads, &values);

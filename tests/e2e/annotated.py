@@ -67,7 +67,7 @@ MISTAKES = {
 def suite_header():
     profile = os.path.join(FOLDER, "header.pb.gz")
 
-    for build in ("pie", "nopie"):
+    for build in ("pie", "nopie", "abi1"):
         program = os.path.join(PROGRAMS, "annotations_" + build)
         for mode, wanted in SAID.items():
             def said():
@@ -147,4 +147,96 @@ def suite_header():
         equal(run("./header").stdout, "0 -38\n", "output")
 
 
-main({"cases": suite_cases, "header": suite_header})
+class Told(Running):
+    """The program history under the shim, which does what it is told."""
+
+    def __init__(self, **options):
+        self.pattern = os.path.join(FOLDER, "told.%p.%n.pb.gz")
+        self.serial = 0
+        super().__init__(os.path.join(PROGRAMS, "history"), env=preload(output=self.pattern, at_exit=0, **options),
+                         stdin=subprocess.PIPE)
+
+    def tell(self, *orders):
+        for order in orders:
+            self.process.stdin.write(order + "\n")
+            self.process.stdin.flush()
+            equal(self.process.stdout.readline(), "done\n", order)
+
+    def collect(self):
+        """Takes a snapshot. Returns the number of leaks and the profile."""
+        self.tell("collect")
+        self.serial += 1
+        path = self.pattern.replace("%p", str(self.process.pid)).replace("%n", str(self.serial))
+        wait_for(lambda: os.path.exists(path))
+        return sum(count for _, _, count in sites(path)), path
+
+
+def figure(path, name):
+    return int(re.search(r"^  %s +(\d+)" % name, run(LEAKPROF, "info", path).stdout, re.M).group(1))
+
+
+def suite_confirm():
+    @test
+    def a_leak_is_reported_when_enough_snapshots_agree():
+        with Told(confirm=3) as program:
+            program.tell("leak")
+            for agreed in (1, 2):
+                leaks, path = program.collect()
+                equal((leaks, figure(path, "leaks not confirmed yet")), (0, 1), "snapshot %d" % agreed)
+                summary = run(LEAKPROF, "report", path).stdout
+                check("no leak confirmed yet: 1 waits for another snapshot (confirm=3)" in summary, summary)
+            program.tell("leak")
+            equal(program.collect()[0], 1, "the first one only")
+            leaks, path = program.collect()
+            equal((leaks, figure(path, "leaks not confirmed yet")), (1, 1), "the second one waits")
+            equal(program.collect()[0], 2, "both")
+
+    @test
+    def a_wait_that_is_not_the_same_begins_anew():
+        with Told(confirm=2) as program:
+            program.tell("leak")
+            equal(program.collect()[0], 0, "first")
+            program.tell("run")
+            leaks, path = program.collect()
+            equal((leaks, figure(path, "contradictions")), (0, 0), "after it ran")
+            equal(program.collect()[0], 1, "after it agreed")
+
+    @test
+    def what_was_reported_stays_reported_until_it_runs():
+        with Told() as program:
+            program.tell("leak")
+            equal(program.collect()[0], 1, "first")
+            program.tell("name")
+            leaks, path = program.collect()
+            equal((leaks, figure(path, "contradictions")), (1, 0), "with a word that leads to it")
+
+    @test
+    def one_that_runs_after_all_is_a_contradiction():
+        for order, left in (("run", 1), ("end", 0)):
+            with Told() as program:
+                program.tell("leak")
+                equal(program.collect()[0], 1, "first")
+                program.tell(order)
+                leaks, path = program.collect()
+                equal((leaks, figure(path, "contradictions")), (left, 1), order)
+                check("ran after they were reported as leaked" in run(LEAKPROF, "report", path).stdout, "no warning")
+                leaks, path = program.collect()
+                equal(figure(path, "contradictions"), 1, "afterwards")
+
+    @test
+    def the_snapshot_at_exit_confirms_by_itself():
+        profile = os.path.join(FOLDER, "exit.pb.gz")
+        result = run(LEAKPROF, "run", "-q", "--confirm=5", "-o", profile, "--", os.path.join(PROGRAMS, "history"), input="leak\n")
+        equal((result.returncode, sum(count for _, _, count in sites(profile))), (0, 1), "leaks")
+
+    @test
+    def snapshot_takes_as_many_as_it_needs():
+        with Told(confirm=3) as program:
+            program.tell("leak")
+            profile = os.path.join(FOLDER, "asked.pb.gz")
+            result = run(LEAKPROF, "snapshot", "-o", profile, str(program.process.pid))
+            equal(result.returncode, 0, result.stderr)
+            check("1 leaked goroutine" in result.stderr, result.stderr)
+
+
+main({"confirm": suite_confirm, "cases": suite_cases, "header": suite_header})

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * judge RAW < EXPECTATIONS        compares the verdicts of a raw snapshot with what oracle.c expects,
- *                                 goroutine by goroutine in the order of their creation. Prints each
- *                                 difference and
- *                                     LIVE REPORTED LEAKED HIDDEN EXPLAINED
- *                                 REPORTED of the live are false positives. HIDDEN of the leaked were
- *                                 missed, EXPLAINED of these by a link of a queue (oracle.h). Exits 1 where there are differences, 2
- *                                 when the two cannot be compared.
+ * judge RAW < EXPECTATIONS        compares the verdicts of a raw snapshot with what oracle.c
+ * expects, goroutine by goroutine in the order of their creation. Prints each difference and LIVE
+ * REPORTED LEAKED HIDDEN EXPLAINED REPORTED of the live are false positives. HIDDEN of the leaked
+ * were missed, EXPLAINED of these by a link of a queue (oracle.h). Exits 1 where there are
+ * differences, 2 when the two cannot be compared.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -110,7 +108,8 @@ int main(int argc, char **argv)
 		i++;
 	}
 	if (i != count || stream.process.measured != LP_MEASURED) {
-		fprintf(stderr, "judge: %zu goroutines in the snapshot, %zu expected, measured %u\n", count,
+		fprintf(stderr,
+			"judge: %zu goroutines in the snapshot, %zu expected, measured %u\n", count,
 			i, stream.process.measured);
 		return 2;
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model: what each goroutine, object and variable of a program holds, by number. It follows Go's
- * meaning of each operation as minigo's header documents it, and decides at the end by DESIGN's rules
+ * The model: what each goroutine, object and variable of a program holds, by number. It follows
+ * Go's meaning of each operation as minigo's header documents it, and decides at the end by
+ * DESIGN's rules
  * ("By kind of wait"), by going round until nothing changes.
  */
 #include <stdio.h>
@@ -13,7 +14,8 @@
 #define OBJECTS 40 /* of one program; number 0 is none */
 #define CAPACITY 2
 #define TRIES 40
-#define PAD_LARGE 9000 /* more than two pages, so that some pointers lead into a page of their own */
+#define PAD_LARGE                                                                                  \
+	9000 /* more than two pages, so that some pointers lead into a page of their own */
 
 struct ref {
 	int object;
@@ -100,13 +102,20 @@ static struct model models[PROGRAMS_MAX];
 static int next_place;
 
 static const char *const op_names[OP_COUNT] = {
-	[OP_SEND] = "send",	   [OP_RECEIVE] = "receive",
-	[OP_SELECT] = "select",	   [OP_RECEIVE_HOLDING] = "receive, holding",
-	[OP_LOCK] = "lock",	   [OP_READ_LOCK] = "read lock",
-	[OP_WRITE_LOCK] = "write lock", [OP_GROUP_WAIT] = "wait for group",
-	[OP_COND_WAIT] = "condition",  [OP_ACQUIRE] = "acquire",
-	[OP_SLEEP] = "sleep",	   [OP_READ] = "read",
-	[OP_PARK] = "park",	   [OP_SEND_NIL] = "send on NULL",
+	[OP_SEND] = "send",
+	[OP_RECEIVE] = "receive",
+	[OP_SELECT] = "select",
+	[OP_RECEIVE_HOLDING] = "receive, holding",
+	[OP_LOCK] = "lock",
+	[OP_READ_LOCK] = "read lock",
+	[OP_WRITE_LOCK] = "write lock",
+	[OP_GROUP_WAIT] = "wait for group",
+	[OP_COND_WAIT] = "condition",
+	[OP_ACQUIRE] = "acquire",
+	[OP_SLEEP] = "sleep",
+	[OP_READ] = "read",
+	[OP_PARK] = "park",
+	[OP_SEND_NIL] = "send on NULL",
 };
 
 static int pick(struct model *model, int below)
@@ -232,8 +241,8 @@ static struct actor *first_waiter(struct model *model, enum wait wait, int objec
 	for (i = 1; i <= model->actor_count; i++) {
 		struct actor *actor = &model->actors[i];
 
-		if (actor->state == BLOCKED && actor->wait == wait && actor->cases[0].object == object &&
-		    (!first || actor->since < first->since))
+		if (actor->state == BLOCKED && actor->wait == wait &&
+		    actor->cases[0].object == object && (!first || actor->since < first->since))
 			first = actor;
 	}
 	return first;
@@ -247,7 +256,8 @@ static int number_of(struct model *model, const struct actor *actor)
 /* --- Channels --- */
 
 /* Who has waited longest to send on (or receive from) CHAN, and by which of its cases. */
-static struct actor *first_on_chan(struct model *model, int chan, bool send, struct wait_case **found)
+static struct actor *first_on_chan(struct model *model, int chan, bool send,
+				   struct wait_case **found)
 {
 	struct actor *first = NULL;
 	int i, j;
@@ -255,7 +265,8 @@ static struct actor *first_on_chan(struct model *model, int chan, bool send, str
 	for (i = 1; i <= model->actor_count; i++) {
 		struct actor *actor = &model->actors[i];
 
-		for (j = 0; actor->state == BLOCKED && actor->wait == W_CHAN && j < actor->case_count;
+		for (j = 0;
+		     actor->state == BLOCKED && actor->wait == W_CHAN && j < actor->case_count;
 		     j++) {
 			if (actor->cases[j].object != chan || actor->cases[j].send != send ||
 			    (first && actor->since >= first->since))
@@ -272,7 +283,8 @@ static bool can_send(struct model *model, int chan)
 	struct wait_case *unused;
 	struct object *object = &model->objects[chan];
 
-	return chan && (first_on_chan(model, chan, false, &unused) || object->count < object->capacity);
+	return chan &&
+	       (first_on_chan(model, chan, false, &unused) || object->count < object->capacity);
 }
 
 static bool can_receive(struct model *model, int chan)
@@ -309,7 +321,8 @@ static struct ref receive_now(struct model *model, int chan)
 
 	if (object->count) {
 		value = object->buffer[0];
-		memmove(object->buffer, object->buffer + 1, sizeof(object->buffer[0]) * (CAPACITY - 1));
+		memmove(object->buffer, object->buffer + 1,
+			sizeof(object->buffer[0]) * (CAPACITY - 1));
 		object->count--;
 		if (sender)
 			push(object, sending->value);
@@ -529,13 +542,14 @@ static bool step_outside(struct model *model, struct actor *actor, struct order 
 	order->from = chance(model, 80) ? local_in_use(model, actor) : -1;
 	if (order->op == OP_PUBLISH) {
 		order->slot = pick(model, GLOBALS);
-		model->globals[order->slot] = order->from >= 0 ? actor->locals[order->from]
-							       : (struct ref){0};
+		model->globals[order->slot] =
+			order->from >= 0 ? actor->locals[order->from] : (struct ref){0};
 	} else {
 		if (model->places[which] < 0)
 			return false;
 		order->slot = model->places[which];
-		model->placed[which] = order->from >= 0 ? actor->locals[order->from] : (struct ref){0};
+		model->placed[which] =
+			order->from >= 0 ? actor->locals[order->from] : (struct ref){0};
 	}
 	go_on(model, actor);
 	return true;
@@ -630,12 +644,14 @@ static bool choose_case(struct model *model, struct actor *actor, struct order *
 	struct wait_case *wait = &actor->cases[order->case_count];
 	int chan;
 
-	*one = (struct select_case){.on = chance(model, 80) ? local_of_kind(model, actor, CHAN) : -1};
+	*one = (struct select_case){.on = chance(model, 80) ? local_of_kind(model, actor, CHAN)
+							    : -1};
 	chan = one->on >= 0 ? actor->locals[one->on].object : 0;
 	*wait = (struct wait_case){.object = chan};
 	if (one->on >= 0)
 		one->offset = actor->locals[one->on].offset;
-	if (chance(model, 40) && !(chan && (model->objects[chan].closed || model->objects[chan].reserved))) {
+	if (chance(model, 40) &&
+	    !(chan && (model->objects[chan].closed || model->objects[chan].reserved))) {
 		one->send = wait->send = true;
 		one->from = local_in_use(model, actor);
 		if (one->from >= 0)
@@ -1050,7 +1066,8 @@ int model_wake(int number, struct order *order)
 		int actor = model_step(number, order);
 		uint64_t random = model->random;
 
-		/* Itself and another, but for one that would have to get a mutex before it goes on. */
+		/* Itself and another, but for one that would have to get a mutex before it goes on.
+		 */
 		if (actor > 0 && model->woken > 1 && order->op != OP_SIGNAL &&
 		    order->op != OP_BROADCAST)
 			return actor;
@@ -1097,8 +1114,8 @@ static bool reach_number(struct model *model, int number)
 
 static bool reach_frames(struct model *model, struct actor *actor);
 
-/* Whether both wait in one queue, so that the links of the queue on their stacks lead from one to the
- * other. */
+/* Whether both wait in one queue, so that the links of the queue on their stacks lead from one to
+ * the other. */
 static bool are_linked(const struct actor *a, const struct actor *b)
 {
 	bool rwmutex = (a->wait == W_READ || a->wait == W_WRITE) &&
@@ -1200,7 +1217,8 @@ static bool can_go_on(struct model *model, const struct actor *actor)
 		return is_live(model, object->writer);
 	default:
 		for (i = 0; i < actor->case_count; i++)
-			if (actor->cases[i].object && model->objects[actor->cases[i].object].reached)
+			if (actor->cases[i].object &&
+			    model->objects[actor->cases[i].object].reached)
 				return true;
 		return false;
 	}

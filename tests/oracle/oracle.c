@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * oracle SEED COUNT [PROGRAM]     runs COUNT random programs, made from SEED, in one process, prints for
- *                                 each goroutine that is left, in the order of their creation,
- *                                     EXPECT live|leaked|linked PROGRAM.ACTOR WHAT IT DOES
- *                                 (linked: leaked, but for model_may_be_hidden)
- *                                 and exits: what leakprof finds then is for judge.c to compare.
- *                                 With PROGRAM it prints the steps of that one.
+ * oracle SEED COUNT [PROGRAM]     runs COUNT random programs, made from SEED, in one process,
+ * prints for each goroutine that is left, in the order of their creation, EXPECT live|leaked|linked
+ * PROGRAM.ACTOR WHAT IT DOES (linked: leaked, but for model_may_be_hidden) and exits: what leakprof
+ * finds then is for judge.c to compare. With PROGRAM it prints the steps of that one.
  *
  * Nothing but what the model knows of may hold a pointer when it ends: actors wipe the stack below
  * their frame before they wait, and the driver never sees a pointer.
@@ -22,11 +20,11 @@
 
 #define STEPS_MIN 30
 #define STEPS_MORE 60
-#define KEEPERS 16			     /* OS threads that keep pointers */
-#define TLS_PLACES (PLACES / KEEPERS - 2)    /* the rest are two registers */
+#define KEEPERS 16			  /* OS threads that keep pointers */
+#define TLS_PLACES (PLACES / KEEPERS - 2) /* the rest are two registers */
 #define WIPED_WORDS 384 /* below the frame of an actor: more than any call of minigo takes */
 #define LITTER_WORDS 128
-#define WAKE_EVERY 4 /* one in so many programs ends while goroutines become ready */
+#define WAKE_EVERY 4	 /* one in so many programs ends while goroutines become ready */
 #define PATIENCE 2000000 /* turns until an order is taken for stuck */
 
 struct actor {
@@ -52,8 +50,8 @@ struct keeper {
 static struct keeper keepers[KEEPERS];
 static __thread void *volatile kept[TLS_PLACES];
 
-/* Sleeps until the word at TURN is no longer SEEN, with FIRST and SECOND in registers alone, as those
- * of *FROM, which are cleared. Puts them back. */
+/* Sleeps until the word at TURN is no longer SEEN, with FIRST and SECOND in registers alone, as
+ * those of *FROM, which are cleared. Puts them back. */
 void sleep_with_registers(uint32_t *turn, uint32_t seen, void **from);
 
 __asm__(".text\n"
@@ -145,8 +143,9 @@ __asm__(".text\n"
 	".size receive_holding, . - receive_holding\n");
 
 /*
- * Overwrites what earlier calls left below the caller's frame, as far as calls go that wait; and leaves
- * the variables of the actor still further down, below any stack pointer, where nothing may count.
+ * Overwrites what earlier calls left below the caller's frame, as far as calls go that wait; and
+ * leaves the variables of the actor still further down, below any stack pointer, where nothing may
+ * count.
  */
 static __attribute__((noinline)) void wipe(void *volatile *local)
 {
@@ -342,7 +341,8 @@ static __attribute__((noinline)) void obey_box(const struct order *order, void *
 
 static void act(void *argument);
 
-static __attribute__((noinline)) void obey_spawn(int program, const struct order *order, void *argument);
+static __attribute__((noinline)) void obey_spawn(int program, const struct order *order,
+						 void *argument);
 
 static int silent_pipe(void)
 {
@@ -465,9 +465,9 @@ static void wait_for_it(int program)
 static void post(int program, int actor, const struct order *order)
 {
 	if (program == trace)
-		printf("%d.%d: op %d on %d+%d from %d to %d slot %d number %d pad %d\n", program, actor,
-		       order->op, order->on, order->offset, order->from, order->to, order->slot,
-		       order->number, order->pad);
+		printf("%d.%d: op %d on %d+%d from %d to %d slot %d number %d pad %d\n", program,
+		       actor, order->op, order->on, order->offset, order->from, order->to,
+		       order->slot, order->number, order->pad);
 	actors[program][actor].order = *order;
 	semaphore_release(&actors[program][actor].mailbox);
 }
@@ -487,7 +487,8 @@ static void run_program(int program, uint64_t seed)
 	}
 	if (program % WAKE_EVERY == 0)
 		return;
-	for (steps = 0; steps < 2 * ACTORS && (actor = model_wind_up(program, &order)) > 0; steps++) {
+	for (steps = 0; steps < 2 * ACTORS && (actor = model_wind_up(program, &order)) > 0;
+	     steps++) {
 		post(program, actor, &order);
 		wait_for_it(program);
 	}

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A randomized oracle: random programs over minigo, run for real, beside a model of each that knows
- * nothing of addresses and computes which of its goroutines are leaked. See README.md in this folder.
+ * nothing of addresses and computes which of its goroutines are leaked. See README.md in this
+ * folder.
  *
- * A program is a random walk. At each step the model picks an idle actor (a goroutine that waits for
- * orders) and something that it can do, and works out what must follow; then the actor does it.
+ * A program is a random walk. At each step the model picks an idle actor (a goroutine that waits
+ * for orders) and something that it can do, and works out what must follow; then the actor does it.
  * Orders name things by where the actor has them (its local variables), so that the driver, which
  * runs the model, never holds a pointer of the programs.
  */
@@ -50,14 +51,14 @@ enum op {
 	OP_ADDRESS, /* local[to] = &local[from] */
 	OP_SPAWN,   /* of actor NUMBER, with local[from] as its argument */
 	/* objects */
-	OP_BOX,		/* local[to], with PAD bytes more */
-	OP_CHAN,	/* of capacity PAD */
-	OP_CONTEXT,	/* child of the context local[from], or of the background */
-	OP_TIMEOUT,	/* the same, with a deadline in an hour */
-	OP_DONE,	/* local[to] = done of the context */
-	OP_AFTER,	/* local[to] = the channel of a timer that goes off in an hour */
-	OP_TIMER,	/* local[to] = such a timer */
-	OP_TIMER_CHAN,	/* local[to] = its channel */
+	OP_BOX,	       /* local[to], with PAD bytes more */
+	OP_CHAN,       /* of capacity PAD */
+	OP_CONTEXT,    /* child of the context local[from], or of the background */
+	OP_TIMEOUT,    /* the same, with a deadline in an hour */
+	OP_DONE,       /* local[to] = done of the context */
+	OP_AFTER,      /* local[to] = the channel of a timer that goes off in an hour */
+	OP_TIMER,      /* local[to] = such a timer */
+	OP_TIMER_CHAN, /* local[to] = its channel */
 	OP_TIMER_STOP,
 	/* what may wait */
 	OP_SEND, /* local[from] */
@@ -96,8 +97,8 @@ struct select_case {
 	int from;
 };
 
-/* ON is the local variable that leads to the object, with OFFSET bytes added to its address. -1 is no
- * variable. */
+/* ON is the local variable that leads to the object, with OFFSET bytes added to its address. -1 is
+ * no variable. */
 struct order {
 	enum op op;
 	int on, offset;
@@ -116,11 +117,12 @@ struct order {
 /* Starts program NUMBER (from 0) with its random numbers. THREADS: of minigo. */
 void model_begin(int number, uint64_t seed, int threads);
 
-/* Chooses a step of the program, applies it, and stores what the actor is to do. Returns the actor, -1
- * when nothing was found to do. */
+/* Chooses a step of the program, applies it, and stores what the actor is to do. Returns the actor,
+ * -1 when nothing was found to do. */
 int model_step(int number, struct order *order);
 
-/* As model_step, in the last phase: actors end or drop what they hold, globals are cleared. -1: over.
+/* As model_step, in the last phase: actors end or drop what they hold, globals are cleared. -1:
+ * over.
  */
 int model_wind_up(int number, struct order *order);
 
@@ -140,9 +142,9 @@ const char *model_state(int number, int actor);
 void model_judge(int number);
 bool model_leaked(int number, int actor);
 
-/* Whether a leaked one is hidden by a word that is no program's: the pointer from one who waits to the
- * next in the same queue, on the stack of a goroutine that waits itself, and whose stack is reached by
- * the address of a variable there. */
+/* Whether a leaked one is hidden by a word that is no program's: the pointer from one who waits to
+ * the next in the same queue, on the stack of a goroutine that waits itself, and whose stack is
+ * reached by the address of a variable there. */
 bool model_may_be_hidden(int number, int actor);
 
 #endif
