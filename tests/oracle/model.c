@@ -1153,9 +1153,10 @@ static bool reach_by_links(struct model *model, const struct actor *actor)
 /* What lies in the frames of an actor. */
 static bool reach_frames(struct model *model, struct actor *actor)
 {
-	bool news = reach(model, actor->held) | reach(model, actor->received);
+	bool news = reach(model, actor->held);
 	int i;
 
+	news |= reach(model, actor->received);
 	if (model->follow_links)
 		news |= reach_by_links(model, actor);
 

@@ -24,7 +24,8 @@ FAULTS = {
                                              "return address == start ? start : 0;")),
     "forgets thread-local variables": (
         "REPORTED", (COLLECT, "root(collection, tls_low(input, thread), thread->thread_pointer + input->descriptor_size);",
-                     "(void)input;"), (COLLECT, "root(collection, top, thread->stack_high);", "(void)top;")),
+                     "(void)input;"), (COLLECT, "root(collection, top, thread->stack_high);", "(void)top;"),
+        (COLLECT, "root(collection, sp, thread->stack_high);", "root(collection, sp, native_top(collection, thread));")),
     "forgets registers of threads": (
         "REPORTED", (COLLECT, "mark_words(collection, thread->registers, thread->register_count * sizeof(uint64_t));", "")),
     "forgets vector registers": (
