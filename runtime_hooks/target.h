@@ -18,8 +18,6 @@
 #include "core/thread.h"
 
 #define LP_EXPORT __attribute__((visibility("default")))
-#define LP_LIKELY(x) __builtin_expect(!!(x), 1)
-#define LP_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /* --- init.c --- */
 

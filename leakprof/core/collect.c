@@ -454,6 +454,15 @@ static void lay_ranges(struct lp_collection *collection)
 	}
 }
 
+static bool is_libc(const struct lp_collection *collection, uintptr_t address)
+{
+	static const char name[] = "/libc.so.6";
+	const struct lp_region *region = lp_maps_find(&collection->maps, address);
+	size_t length = region ? strlen(region->path) : 0;
+
+	return length >= strlen(name) && !strcmp(region->path + length - strlen(name), name);
+}
+
 static int prepare(struct lp_collection *collection)
 {
 	const struct lp_collect_input *input = collection->input;
@@ -464,6 +473,8 @@ static int prepare(struct lp_collection *collection)
 		lp_mark_new(input->usable, options->pointer_mask, options->unaligned ? 4 : 8);
 	if (!collection->mark)
 		return -ENOMEM;
+	if (is_libc(collection, (uintptr_t)input->usable))
+		lp_mark_trust_headers(collection->mark);
 	lp_verdict_init(&collection->verdicts, collection->mark);
 	clip_native_stacks(collection);
 	if (add_nodes(collection))

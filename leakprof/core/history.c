@@ -35,7 +35,8 @@ static void end(struct lp_history *history, const struct walk *walk)
 	__atomic_store_n(&history->writer, 0, __ATOMIC_RELEASE);
 }
 
-/* What is known of the goroutine in SLOT; those before it that were reported are no more: they ran. */
+/* What is known of the goroutine in SLOT; those before it that were reported are no more: they ran.
+ */
 static const struct lp_past *past_of(struct walk *walk, uint32_t slot)
 {
 	while (walk->past < walk->past_end && walk->past->slot < slot)
@@ -80,10 +81,11 @@ static void tell(struct lp_collection *collection, const struct walk *walk, uint
 	collection->figures[LP_FIG_CONFIRM] = collection->input->options->confirm;
 	collection->figures[LP_FIG_CONTRADICTIONS] = contradictions;
 	if (contradictions)
-		lp_collect_note(collection, LP_NOTE_WARNING,
-				"goroutines ran after they were reported as leaked (see the figure "
-				"\"contradictions\"): that is a bug of leakprof, or a pointer that it "
-				"cannot see; please report it");
+		lp_collect_note(
+			collection, LP_NOTE_WARNING,
+			"goroutines ran after they were reported as leaked (see the figure "
+			"\"contradictions\"): that is a bug of leakprof, or a pointer that it "
+			"cannot see; please report it");
 }
 
 void lp_history_judge(struct lp_collection *collection)
@@ -104,9 +106,10 @@ void lp_history_judge(struct lp_collection *collection)
 		walk.past_end = walk.past + history->count[current];
 		walk.next = ours ? history->lists[!current] : NULL;
 	} else if (collection->input->options->confirm > 1) {
-		lp_collect_note(collection, LP_NOTE_WARNING,
-				"there was no memory to remember earlier snapshots: nothing but the "
-				"last one, at exit, can confirm a leak");
+		lp_collect_note(
+			collection, LP_NOTE_WARNING,
+			"there was no memory to remember earlier snapshots: nothing but the "
+			"last one, at exit, can confirm a leak");
 	}
 	for (i = 0; i < nodes->count; i++) {
 		struct lp_node *node = lp_vec_at(nodes, struct lp_node, i);

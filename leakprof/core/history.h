@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What earlier snapshots of a process found, for the option confirm and for a check on ourselves. It
- * lies in memory that the target shares with its snapshots; each snapshot that comes to verdicts
+ * What earlier snapshots of a process found, for the option confirm and for a check on ourselves.
+ * It lies in memory that the target shares with its snapshots; each snapshot that comes to verdicts
  * replaces the list of those goroutines that it holds for leaked:
  *
  *     the very same wait as before      agreed + 1; reported once CONFIRM snapshots agree
@@ -9,8 +9,8 @@
  *     something seems to reach it       so what reaches it now is a stale word
  *     was reported, has run since       a contradiction: counted and shown, as it is our bug
  *
- * "The very same wait" is the goroutine's id and its count of waits. At exit nothing runs any more, so
- * one snapshot is all the confirmation that there can be.
+ * "The very same wait" is the goroutine's id and its count of waits. At exit nothing runs any more,
+ * so one snapshot is all the confirmation that there can be.
  */
 #ifndef LP_CORE_HISTORY_H
 #define LP_CORE_HISTORY_H

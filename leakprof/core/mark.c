@@ -28,12 +28,18 @@
 #define PAGE_SHIFT 12
 #define CHUNK_PAGES (1u << (LP_CHUNK_SHIFT - PAGE_SHIFT))
 #define SPARSE_BYTES (1u << 20) /* larger ranges are asked for untouched pages first */
+#define WORDS_AHEAD 32		/* a power of two */
+#define BLOCKS_AHEAD 16		/* likewise */
+#define LINE 64
+#define BYTES_AHEAD 1024
+#define HEADERS_CHECKED 64
 
 struct chunk {
 	const uint64_t *bits; /* NULL: no block starts here */
 	uint64_t *marks;
 	uint64_t *watched; /* NULL: nothing */
 	uintptr_t carry;
+	bool has_pieces;
 	uint64_t level2[LP_CHUNK_WORDS / 64 / 64];
 	uint64_t level1[LP_CHUNK_WORDS / 64];
 	uint64_t pages[CHUNK_PAGES / 64];
@@ -48,6 +54,7 @@ struct piece {
 	bool marked;
 };
 
+/* Of memory to scan: END 0 is the block at START, whose size nobody has looked up yet. */
 struct range {
 	uint64_t start;
 	uint64_t end;
@@ -67,6 +74,7 @@ struct watch_slot {
 
 struct lp_mark {
 	size_t (*usable)(void *);
+	bool headers; /* block sizes are in glibc's headers */
 	uintptr_t mask;
 	unsigned step;
 	struct lp_mark_client client;
@@ -82,7 +90,13 @@ struct lp_mark {
 	struct watch_slot *slots;
 	size_t slot_count;
 	size_t slots_used;
-	struct lp_vec work; /* struct range */
+	struct lp_vec work;	      /* struct range */
+	uintptr_t words[WORDS_AHEAD]; /* found, and on their way into the cache */
+	unsigned first_word;
+	unsigned word_count;
+	struct range blocks[BLOCKS_AHEAD]; /* likewise, out of WORK */
+	unsigned first_block;
+	unsigned block_count;
 	int pagemap;
 	struct lp_mark_figures figures;
 };
@@ -106,6 +120,25 @@ struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, un
 	mark->work = LP_VEC(struct range);
 	mark->pagemap = lp_sys_open("/proc/self/pagemap", O_RDONLY, 0);
 	return mark->chunks ? mark : NULL;
+}
+
+void lp_mark_trust_headers(struct lp_mark *mark)
+{
+	mark->headers = true;
+}
+
+/* glibc's malloc_usable_size, for a block that is known to be in use: the word before it is its
+ * size with flags, of which 2 says that it is a mapping of its own. */
+static size_t size_in_header(uintptr_t block)
+{
+	size_t header = *(const size_t *)(block - sizeof(size_t));
+
+	return (header & ~(size_t)7) - (header & 2 ? 2 : 1) * sizeof(size_t);
+}
+
+static size_t size_of(const struct lp_mark *mark, uintptr_t block)
+{
+	return mark->headers ? size_in_header(block) : mark->usable((void *)block);
 }
 
 static void add_range(struct lp_vec *vec, uintptr_t low, uintptr_t high)
@@ -166,7 +199,7 @@ static uintptr_t block_of_bit(uintptr_t index, uint32_t bit)
 /* Tells the chunks that the last block of chunk INDEX reaches into where it starts. */
 static void carry_over(struct lp_mark *mark, uintptr_t index, uintptr_t block)
 {
-	uintptr_t last = block + mark->usable((void *)block) - 1;
+	uintptr_t last = block + size_of(mark, block) - 1;
 	uintptr_t next;
 
 	for (next = index + 1; next <= last >> LP_CHUNK_SHIFT; next++) {
@@ -174,6 +207,23 @@ static void carry_over(struct lp_mark *mark, uintptr_t index, uintptr_t block)
 
 		if (chunk)
 			chunk->carry = block;
+	}
+}
+
+/* Not trusted where the allocator keeps something of its own between (malloc_debug). */
+static void check_headers(struct lp_mark *mark, uintptr_t index, const uint64_t *bits)
+{
+	unsigned checked = 0;
+	uint32_t i;
+
+	for (i = 0; i < LP_CHUNK_WORDS && mark->headers && checked < HEADERS_CHECKED; i++) {
+		uintptr_t block;
+
+		if (!bits[i])
+			continue;
+		block = block_of_bit(index, i * 64 + (uint32_t)__builtin_ctzll(bits[i]));
+		mark->headers = size_in_header(block) == mark->usable((void *)block);
+		checked++;
 	}
 }
 
@@ -196,6 +246,7 @@ static bool index_chunk(struct lp_mark *mark, uintptr_t index)
 	}
 	if (last == LP_NONE)
 		return true;
+	check_headers(mark, index, bits);
 	chunk->bits = bits;
 	chunk->marks = lp_own_map(LP_CHUNK_BYTES);
 	if (!chunk->marks)
@@ -279,6 +330,7 @@ static bool index_piece(struct lp_mark *mark, const struct piece *piece)
 
 		if (!chunk)
 			return false;
+		chunk->has_pieces = true;
 		if (page % CHUNK_PAGES == 0 && ((page + CHUNK_PAGES) << PAGE_SHIFT) <= piece->end) {
 			memset(chunk->pages, 0xff, sizeof(chunk->pages));
 			page += CHUNK_PAGES - 1;
@@ -374,7 +426,7 @@ uintptr_t lp_mark_block(struct lp_mark *mark, uintptr_t address, size_t *size)
 	start = start_before(chunk, address);
 	if (!start)
 		return 0;
-	*size = mark->usable((void *)start);
+	*size = size_of(mark, start);
 	return address - start < *size ? start : 0;
 }
 
@@ -388,7 +440,8 @@ static struct piece *find_piece(struct lp_mark *mark, uintptr_t address)
 	if (address - mark->low >= mark->span)
 		return NULL;
 	chunk = mark->chunks[page / CHUNK_PAGES];
-	if (!chunk || !(chunk->pages[page % CHUNK_PAGES / 64] >> (page % 64) & 1))
+	if (!chunk || !chunk->has_pieces ||
+	    !(chunk->pages[page % CHUNK_PAGES / 64] >> (page % 64) & 1))
 		return NULL;
 	i = lp_vec_floor(&mark->pieces, address);
 	if (i < 0)
@@ -569,15 +622,32 @@ static void reach_piece(struct lp_mark *mark, struct piece *piece, uintptr_t add
 	lp_mark_range(mark, piece->start, piece->end);
 }
 
-static void reach_block(struct lp_mark *mark, struct chunk *chunk, uintptr_t block, size_t size)
+/* lp_vec_push, inlined for what it mostly does. */
+static inline void push_work(struct lp_mark *mark, struct range range)
 {
+	struct lp_vec *work = &mark->work;
+
+	if (LP_LIKELY(work->count < work->capacity))
+		((struct range *)work->data)[work->count++] = range;
+	else
+		lp_vec_push(work, &range);
+}
+
+static inline void reach_block(struct lp_mark *mark, struct chunk *chunk, uintptr_t block)
+{
+
 	if (chunk->watched && test_and_clear(chunk->watched, block))
 		fire(mark, &slot_of(mark, block)->watch);
-	if (test_and_set(chunk->marks, block))
-		return;
-	mark->figures.marked++;
-	mark->figures.marked_bytes += size;
-	lp_mark_range(mark, block, block + size);
+	if (!test_and_set(chunk->marks, block))
+		push_work(mark, (struct range){block, 0});
+}
+
+static bool starts_at(const struct chunk *chunk, uintptr_t address)
+{
+	uint32_t bit = (uint32_t)(address >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+
+	return chunk->bits && address % (1u << LP_GRANULE_SHIFT) == 0 &&
+	       chunk->bits[bit / 64] >> (bit % 64) & 1;
 }
 
 void lp_mark_word(struct lp_mark *mark, uintptr_t word)
@@ -598,22 +668,79 @@ void lp_mark_word(struct lp_mark *mark, uintptr_t word)
 		reach_piece(mark, piece, word);
 		return;
 	}
+	/* Most pointers lead to the start of a block, whose size need not be known here. */
+	if (starts_at(chunk, word)) {
+		reach_block(mark, chunk, word);
+		return;
+	}
 	block = lp_mark_block(mark, word, &size);
 	if (block)
-		reach_block(mark, mark->chunks[block >> LP_CHUNK_SHIFT], block, size);
+		reach_block(mark, mark->chunks[block >> LP_CHUNK_SHIFT], block);
+}
+
+static uintptr_t next_word(struct lp_mark *mark)
+{
+	uintptr_t word = mark->words[mark->first_word];
+
+	mark->first_word = (mark->first_word + 1) % WORDS_AHEAD;
+	mark->word_count--;
+	return word;
+}
+
+/* Marks WORD after some others, when what there is to look at has come into the cache. */
+static void mark_soon(struct lp_mark *mark, uintptr_t word)
+{
+	const struct chunk *chunk = mark->chunks[word >> LP_CHUNK_SHIFT];
+	uint32_t bit = (uint32_t)(word >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+
+	if (!chunk)
+		return;
+	if (chunk->bits) {
+		__builtin_prefetch(&chunk->bits[bit / 64]);
+		__builtin_prefetch(&chunk->marks[bit / 64], 1);
+	}
+	/* Where there is little else to do meanwhile (a list), the block too. */
+	if (!mark->word_count)
+		__builtin_prefetch((const char *)word);
+	if (mark->word_count == WORDS_AHEAD)
+		lp_mark_word(mark, next_word(mark));
+	mark->words[(mark->first_word + mark->word_count++) % WORDS_AHEAD] = word;
+}
+
+/* Those that mark_soon still has. */
+static void mark_pending(struct lp_mark *mark)
+{
+	while (mark->word_count)
+		lp_mark_word(mark, next_word(mark));
+}
+
+/* AHEAD: a constant, whether to call for the lines that the loop will come to. */
+static inline __attribute__((always_inline)) void scan_words(struct lp_mark *mark, uintptr_t low,
+							     uintptr_t high, bool ahead)
+{
+	const uintptr_t mask = mark->mask;
+	const uintptr_t first = mark->low;
+	const uintptr_t span = mark->span;
+	const unsigned step = mark->step;
+	uintptr_t at;
+
+	for (at = low; at + sizeof(uintptr_t) <= high; at += step) {
+		uintptr_t word = *(const uintptr_t *)at & mask;
+
+		if (ahead && at % LINE == 0)
+			__builtin_prefetch((const char *)at + BYTES_AHEAD);
+		if (LP_UNLIKELY(word - first < span))
+			mark_soon(mark, word);
+	}
 }
 
 static void scan(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 {
-	uintptr_t at;
-
 	mark->figures.bytes_scanned += high - low;
-	for (at = low; at + sizeof(uintptr_t) <= high; at += mark->step) {
-		uintptr_t word = *(const uintptr_t *)at;
-
-		if ((word & mark->mask) - mark->low < mark->span)
-			lp_mark_word(mark, word);
-	}
+	if (high - low > BYTES_AHEAD)
+		scan_words(mark, low, high, true);
+	else
+		scan_words(mark, low, high, false);
 }
 
 /* Scans the pages of a large range that were ever touched; the others are zero. */
@@ -640,11 +767,63 @@ static void scan_sparse(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 	}
 }
 
-int lp_mark_run(struct lp_mark *mark)
+static void know_size(struct lp_mark *mark, struct range *range)
 {
-	while (mark->work.count) {
+	size_t size;
+
+	if (range->end)
+		return;
+	size = size_of(mark, range->start);
+	range->end = range->start + size;
+	mark->figures.marked++;
+	mark->figures.marked_bytes += size;
+}
+
+/* Takes from WORK what is to be scanned soon: first its header and its start come into the cache,
+ * and when the header is there, more of it. */
+static void look_ahead(struct lp_mark *mark)
+{
+	while (mark->block_count < BLOCKS_AHEAD && mark->work.count) {
 		struct range range = *lp_vec_at(&mark->work, struct range, --mark->work.count);
 
+		__builtin_prefetch((const char *)range.start - 1);
+		__builtin_prefetch((const char *)range.start);
+		__builtin_prefetch((const char *)range.start + LINE);
+		mark->blocks[(mark->first_block + mark->block_count++) % BLOCKS_AHEAD] = range;
+	}
+	if (mark->block_count > BLOCKS_AHEAD / 2) {
+		struct range *range =
+			&mark->blocks[(mark->first_block + BLOCKS_AHEAD / 2) % BLOCKS_AHEAD];
+		uintptr_t at = range->start + 2 * LINE;
+
+		know_size(mark, range);
+		for (; at < range->end && at < range->start + BYTES_AHEAD; at += LINE)
+			__builtin_prefetch((const char *)at);
+	}
+}
+
+/* The next range to scan, START 0: there is none. */
+static struct range next_range(struct lp_mark *mark)
+{
+	struct range range = {0, 0};
+
+	if (!mark->work.count && !mark->block_count)
+		mark_pending(mark);
+	look_ahead(mark);
+	if (!mark->block_count)
+		return range;
+	range = mark->blocks[mark->first_block];
+	mark->first_block = (mark->first_block + 1) % BLOCKS_AHEAD;
+	mark->block_count--;
+	know_size(mark, &range);
+	return range;
+}
+
+int lp_mark_run(struct lp_mark *mark)
+{
+	struct range range;
+
+	while ((range = next_range(mark)).start) {
 		if (range.end - range.start >= SPARSE_BYTES && mark->pagemap >= 0)
 			scan_sparse(mark, range.start, range.end);
 		else

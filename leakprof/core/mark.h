@@ -54,6 +54,9 @@ struct lp_mark_figures {
  */
 struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, unsigned step);
 
+/* USABLE is glibc's: block sizes may be read from its headers, where these are seen to agree. */
+void lp_mark_trust_headers(struct lp_mark *mark);
+
 /* Layout. Ranges may overlap only stack over pool: the stack wins. */
 void lp_mark_pool(struct lp_mark *mark, uintptr_t low, uintptr_t high);
 void lp_mark_stack(struct lp_mark *mark, uintptr_t low, uintptr_t high, uint32_t number);

@@ -94,6 +94,8 @@ static inline int lp_sys_futex(uint32_t *word, int op, uint32_t value,
 #define LP_ALIGN_UP(x, a) (((x) + (a)-1) & ~((uintptr_t)(a)-1))
 #define LP_ALIGN_DOWN(x, a) ((x) & ~((uintptr_t)(a)-1))
 #define LP_PAGE 4096u
+#define LP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define LP_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define LP_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * graph NODES BYTES POINTERS: a heap for marking. NODES blocks of BYTES each are allocated in order and
- * linked in random order, so that all are reached from one global variable; each has POINTERS - 1 more
- * pointers to random others, and small numbers behind them. POINTERS 0: one array of pointers leads to
- * all, which hold numbers only; 1: one linked list. Prints how long each of five collections took:
+ * graph NODES BYTES POINTERS: a heap for marking. NODES blocks of BYTES each are allocated in order
+ * and linked in random order, so that all are reached from one global variable; each has POINTERS -
+ * 1 more pointers to random others, and small numbers behind them. POINTERS 0: one array of
+ * pointers leads to all, which hold numbers only; 1: one linked list. Prints how long each of five
+ * collections took:
  *
  *     SECONDS
  *

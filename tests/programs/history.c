@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * history MODE: goroutines over leakprof.h that wait while snapshots are taken, on whatever a line of
- * standard input tells to do:
+ * history MODE: goroutines over leakprof.h that wait while snapshots are taken, on whatever a line
+ * of standard input tells to do:
  *
  *     collect    takes a snapshot
  *     leak       one more goroutine waits for an object that nobody knows
  *     name       a word in a global variable leads to the object of the first
- *     run        the first one, to whose object a disguised pointer was kept, goes on and waits again
- *     end        the first one ends
+ *     run        the first one, to whose object a disguised pointer was kept, goes on and waits
+ * again end        the first one ends
  *
- * Answers each line with "done". The goroutines are records only: they never have code of their own.
+ * Answers each line with "done". The goroutines are records only: they never have code of their
+ * own.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -42,8 +43,8 @@ static struct stack *stack_of(size_t i)
 	return (struct stack *)~disguised[i];
 }
 
-static __attribute__((noinline)) void begin(struct leakprof_goroutine *goroutine, struct stack *stack,
-					    void *object)
+static __attribute__((noinline)) void begin(struct leakprof_goroutine *goroutine,
+					    struct stack *stack, void *object)
 {
 	leakprof_wait_begin(goroutine, &stack->wait, &kind, object, 0, 0);
 	memset(stack->wait.registers, 0, sizeof(stack->wait.registers));
