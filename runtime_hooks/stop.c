@@ -192,14 +192,16 @@ static void clear_bits(uint64_t *bits)
 	LP_SYS3(SYS_madvise, bits, TID_MAX / 8, MADV_DONTNEED);
 }
 
-/* Slots of threads that ended without a word. */
+/* Slots of threads that ended without a word. One that answered from another, borrowed slot is just
+ * about to take its own (lp_thread_enter). */
 static void sweep(void)
 {
 	struct lp_thread *thread;
 	size_t i;
 
 	for (i = 0; (thread = lp_thread_at(i)); i++)
-		if (thread->used && !thread->stopped && thread->tid != stop.coordinator)
+		if (thread->used && !thread->stopped && thread->tid != stop.coordinator &&
+		    !test_bit(stop.answered, thread->tid))
 			lp_thread_release(thread);
 }
 
