@@ -81,11 +81,12 @@ struct lp_mark {
 	struct chunk **chunks; /* LP_CHUNK_COUNT */
 	uintptr_t low;	       /* of all chunks that exist */
 	uintptr_t span;
-	struct lp_vec pools;  /* struct range, until lp_mark_ready */
-	struct lp_vec stacks; /* struct piece, until lp_mark_ready */
-	struct lp_vec pieces; /* struct piece */
-	struct lp_vec roots;  /* struct range */
-	struct lp_vec arenas; /* struct range */
+	struct lp_vec pools;	  /* struct range, until lp_mark_ready */
+	struct lp_vec stacks;	  /* struct piece, until lp_mark_ready */
+	struct lp_vec pieces;	  /* struct piece */
+	struct piece *last_piece; /* found last; NULL: none */
+	struct lp_vec roots;	  /* struct range */
+	struct lp_vec arenas;	  /* struct range */
 	struct lp_vec watches;
 	struct watch_slot *slots;
 	size_t slot_count;
@@ -443,11 +444,18 @@ static struct piece *find_piece(struct lp_mark *mark, uintptr_t address)
 	if (!chunk || !chunk->has_pieces ||
 	    !(chunk->pages[page % CHUNK_PAGES / 64] >> (page % 64) & 1))
 		return NULL;
+	/* A stack mostly points into itself. */
+	piece = mark->last_piece;
+	if (piece && address >= piece->start && address < piece->end)
+		return piece;
 	i = lp_vec_floor(&mark->pieces, address);
 	if (i < 0)
 		return NULL;
 	piece = lp_vec_at(&mark->pieces, struct piece, i);
-	return address < piece->end ? piece : NULL;
+	if (address >= piece->end)
+		return NULL;
+	mark->last_piece = piece;
+	return piece;
 }
 
 static bool in_ranges(const struct lp_vec *ranges, uintptr_t address)

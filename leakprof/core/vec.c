@@ -72,57 +72,64 @@ static uint64_t key_of(const struct lp_vec *vec, size_t i)
 	return key;
 }
 
-static void swap(struct lp_vec *vec, size_t i, size_t j)
+/* The bits in which any two keys differ; 0 also when they are sorted already. */
+static uint64_t differing(const struct lp_vec *vec)
 {
-	char *a = (char *)vec->data + i * vec->element;
-	char *b = (char *)vec->data + j * vec->element;
-	size_t k;
-
-	for (k = 0; k < vec->element; k++) {
-		char byte = a[k];
-
-		a[k] = b[k];
-		b[k] = byte;
-	}
-}
-
-static void sift(struct lp_vec *vec, size_t root, size_t end)
-{
-	size_t child;
-
-	while ((child = 2 * root + 1) < end) {
-		if (child + 1 < end && key_of(vec, child) < key_of(vec, child + 1))
-			child++;
-		if (key_of(vec, root) >= key_of(vec, child))
-			return;
-		swap(vec, root, child);
-		root = child;
-	}
-}
-
-static bool sorted(const struct lp_vec *vec)
-{
+	uint64_t differ = 0;
+	bool ascend = true;
 	size_t i;
 
-	for (i = 1; i < vec->count; i++)
-		if (key_of(vec, i - 1) > key_of(vec, i))
-			return false;
-	return true;
+	for (i = 1; i < vec->count; i++) {
+		differ |= key_of(vec, i) ^ key_of(vec, 0);
+		ascend &= key_of(vec, i - 1) <= key_of(vec, i);
+	}
+	return ascend ? 0 : differ;
 }
 
-/* Heapsort: in place, and no input makes it quadratic. */
+/* Copies the elements to DATA in the order of byte BYTE of their keys, else as they are. */
+static void distribute(const struct lp_vec *vec, char *data, unsigned byte)
+{
+	size_t place[256] = {0};
+	size_t before = 0;
+	size_t i;
+
+	for (i = 0; i < vec->count; i++)
+		place[key_of(vec, i) >> 8 * byte & 255]++;
+	for (i = 0; i < 256; i++) {
+		size_t count = place[i];
+
+		place[i] = before;
+		before += count;
+	}
+	for (i = 0; i < vec->count; i++)
+		memcpy(data + place[key_of(vec, i) >> 8 * byte & 255]++ * vec->element,
+		       (const char *)vec->data + i * vec->element, vec->element);
+}
+
+/* Radix sort, from the lowest byte in which keys differ: addresses differ in few. */
 void lp_vec_sort(struct lp_vec *vec)
 {
-	size_t i;
+	uint64_t differ = differing(vec);
+	char *other;
+	unsigned byte;
 
-	if (sorted(vec))
+	if (!differ)
 		return;
-	for (i = vec->count / 2; i-- > 0;)
-		sift(vec, i, vec->count);
-	for (i = vec->count; i-- > 1;) {
-		swap(vec, 0, i);
-		sift(vec, 0, i);
+	other = lp_own_map(vec->capacity * vec->element);
+	if (!other) {
+		failed = true;
+		return;
 	}
+	for (byte = 0; byte < sizeof(differ); byte++) {
+		void *sorted = other;
+
+		if (!(differ >> 8 * byte & 255))
+			continue;
+		distribute(vec, other, byte);
+		other = vec->data;
+		vec->data = sorted;
+	}
+	lp_own_unmap(other, vec->capacity * vec->element);
 }
 
 long lp_vec_floor(const struct lp_vec *vec, unsigned long key)

@@ -32,7 +32,8 @@ void lp_vec_free(struct lp_vec *vec);
 /* Whether any lp_vec_add or lp_vec_push of this process has failed. */
 bool lp_vec_failed(void);
 
-/* Sorts by the first member of each element, an unsigned 64-bit number, ascending; not stable. */
+/* Sorts by the first member of each element, an unsigned 64-bit number, ascending; stable. Without
+ * memory for a second copy it leaves the order, and lp_vec_failed tells. */
 void lp_vec_sort(struct lp_vec *vec);
 
 /*
