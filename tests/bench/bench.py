@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What leakprof costs, beside others that do the same work: bench.py BUILD [--quick] [--json FILE] [NAME...]. Without names it runs
+"""What leakprof costs, beside others that do the same work: bench.py BUILD [--quick] [--json FILE] [--table FILE] [NAME...]. Without names it runs
 all benchmarks. --quick is a first look, and what CI runs to see that nothing breaks."""
 import argparse
 import os
@@ -24,7 +24,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json")
+    parser.add_argument("--json", help="writes all rows to this file")
+    parser.add_argument("--table", help="writes them as a Markdown table")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
@@ -38,6 +39,8 @@ def main():
             print("left out: %s (%s)" % (peer, remedy))
         if arguments.json:
             bench.save(arguments.json)
+        if arguments.table:
+            bench.save_table(arguments.table)
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)
 

@@ -109,6 +109,17 @@ class Bench:
         print("%-11s %-38s %-28s %10.4g %-6s (%.4g to %.4g)" % (benchmark, case, engine, row["median"], unit, row["low"],
                                                                   row["high"]), flush=True)
 
+    def save_table(self, path):
+        """As Markdown, with the ratio to the first engine of the same case and unit."""
+        first = {}
+        with open(path, "w") as file:
+            file.write("| | case | | median | lowest to highest | ratio |\n|---|---|---|---|---|---|\n")
+            for row in self.rows:
+                base = first.setdefault((row["benchmark"], row["case"], row["unit"]), row)
+                ratio = "" if base is row else "%.2f" % (row["median"] / base["median"])
+                file.write("| {benchmark} | {case} | {engine} | {median:.4g} {unit} | {low:.4g} to {high:.4g} | {ratio} |\n".format(
+                    ratio=ratio, **row))
+
     def save(self, path):
         with open(path, "w") as file:
             json.dump({"rows": self.rows, "missing": self.missing}, file, indent=1)

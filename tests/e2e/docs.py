@@ -64,6 +64,16 @@ def suite_docs():
         equal(set(re.findall(r"^\.BR (\w+) =", page, re.M)), keys, "keys of LEAKPROF_OPTIONS")
 
     @test
+    def benchmarks_run():
+        rows = os.path.join(FOLDER, "rows.json")
+        result = run("python3", os.path.join(SOURCE, "tests", "bench", "bench.py"), BUILD, "--quick", "--json", rows, timeout=120)
+        equal(result.returncode, 0, result.stderr)
+        with open(rows) as file:
+            seen = {row["benchmark"] for row in json.load(file)["rows"] if row["median"] > 0}
+        equal(seen, {"mark", "pause", "goroutines", "chain", "hooks", "memory", "start"}, "benchmarks")
+        print("     " + "; ".join(line for line in result.stdout.splitlines() if line.startswith("left out")))
+
+    @test
     def an_installation_works():
         destination = os.path.join(FOLDER, "installed")
         result = run("meson", "install", "--no-rebuild", "-C", BUILD, "--destdir", destination,
