@@ -15,6 +15,7 @@
 
 #define RED_ZONE 128
 #define KEEP_BYTES (1u << 20)
+#define GOROUTINES_AHEAD 8
 #define REALLOC_FRAMES                                                                             \
 	1024 /* how far above SP a thread in realloc may keep the new block's address */
 
@@ -194,8 +195,12 @@ static int add_nodes(struct lp_collection *collection)
 	size_t i;
 
 	for (i = 0; (goroutine = collection->input->goroutine_at(i)); i++) {
+		const struct lp_goroutine *next;
 		struct lp_node *node;
 
+		next = collection->input->goroutine_at(i + GOROUTINES_AHEAD);
+		if (next)
+			__builtin_prefetch(next->handle);
 		if (!goroutine->id)
 			continue;
 		node = lp_verdict_add(&collection->verdicts, goroutine);

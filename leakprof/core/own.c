@@ -72,6 +72,25 @@ void lp_own_unmap(void *address, size_t size)
 	}
 }
 
+void *lp_own_grow(void *address, size_t size, size_t new_size)
+{
+	long moved;
+	size_t i;
+
+	new_size = LP_ALIGN_UP(new_size, LP_PAGE);
+	moved = LP_SYS4(SYS_mremap, address, LP_ALIGN_UP(size, LP_PAGE), new_size, MREMAP_MAYMOVE);
+	if (moved < 0 && moved > -4096)
+		return NULL;
+	for (i = 0; i < used; i++) {
+		if (ranges[i].size && ranges[i].start == (uintptr_t)address) {
+			ranges[i].start = (uintptr_t)moved;
+			ranges[i].size = new_size;
+			break;
+		}
+	}
+	return (void *)moved;
+}
+
 const struct lp_own_range *lp_own_ranges(size_t *count)
 {
 	*count = used;

@@ -22,6 +22,10 @@ void *lp_own_map(size_t size);
 /* Records memory that was mapped otherwise. */
 void lp_own_record(void *address, size_t size);
 
+/* Makes what lp_own_map returned larger; it may move. NULL when there is no memory: it is as it
+ * was. */
+void *lp_own_grow(void *address, size_t size, size_t new_size);
+
 /* Unmaps what lp_own_map returned; SIZE as there. */
 void lp_own_unmap(void *address, size_t size);
 

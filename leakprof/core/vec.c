@@ -18,14 +18,12 @@ static bool grow(struct lp_vec *vec, size_t count)
 
 	while (capacity < count)
 		capacity *= 2;
-	data = lp_own_map(capacity * vec->element);
+	data = vec->data ? lp_own_grow(vec->data, vec->capacity * vec->element,
+				       capacity * vec->element)
+			 : lp_own_map(capacity * vec->element);
 	if (!data) {
 		failed = true;
 		return false;
-	}
-	if (vec->data) {
-		memcpy(data, vec->data, vec->count * vec->element);
-		lp_own_unmap(vec->data, vec->capacity * vec->element);
 	}
 	vec->data = data;
 	vec->capacity = capacity;

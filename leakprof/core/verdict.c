@@ -5,6 +5,8 @@
  */
 #include "core/verdict.h"
 
+#define AHEAD 8 /* nodes */
+
 /* From an owner, or one that is joined, to a node that waits for it. */
 struct edge {
 	uint32_t node;
@@ -281,6 +283,9 @@ int lp_verdict_count_held(struct lp_verdict_state *state)
 	for (i = 0; i < state->nodes.count; i++) {
 		struct lp_node *node = node_at(state, i);
 		uint64_t before = lp_mark_figures(state->mark)->marked_bytes;
+
+		if (i + AHEAD < state->nodes.count)
+			lp_node_fetch(node_at(state, i + AHEAD));
 
 		if (node->live || lp_node_hidden(node))
 			continue;
