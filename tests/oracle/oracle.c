@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "oracle.h"
@@ -25,7 +26,7 @@
 #define WIPED_WORDS 384 /* below the frame of an actor: more than any call of minigo takes */
 #define LITTER_WORDS 128
 #define WAKE_EVERY 4	 /* one in so many programs ends while goroutines become ready */
-#define PATIENCE 2000000 /* turns until an order is taken for stuck */
+#define PATIENCE_S 20 /* until an order is taken for stuck */
 
 struct actor {
 	struct semaphore mailbox;
@@ -446,11 +447,11 @@ static void check_nobody_ahead(int program)
 /* Until all has happened that the model says. */
 static void wait_for_it(int program)
 {
-	int turns = 0;
+	time_t end = time(NULL) + PATIENCE_S;
 
 	do {
 		go_yield();
-		if (++turns == PATIENCE) {
+		if (time(NULL) > end) {
 			printf("DISAGREE %d: somebody waits that could go on\n", program);
 			exit(3);
 		}
