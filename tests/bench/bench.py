@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--json", help="writes all rows to this file")
     parser.add_argument("--table", help="writes them as a Markdown table")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         sys.exit("bench: no benchmark is called %s; there are %s" % (unknown[0], ", ".join(BENCHMARKS)))
