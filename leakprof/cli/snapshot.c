@@ -18,7 +18,6 @@
 #include "cli/cli.h"
 #include "core/options.h"
 #include "core/protocol.h"
-#include "core/stream_read.h"
 
 #define CONFIRM_PAUSE_NS 100000000
 
@@ -128,34 +127,49 @@ static int collect(const struct target *target, int timeout_ms, void **data, siz
 		 : LP_EXIT_OK;
 }
 
-/* How many more snapshots it takes until the option confirm of the target is satisfied. */
-static uint64_t more_to_take(const void *data, size_t size)
-{
-	struct lp_stream stream;
-	uint64_t figures[LP_FIG_LAST + 1] = {0};
-	const char *reason;
-	size_t i;
+struct result {
+	void *data;
+	size_t size;
+	struct lp_report *report;
+};
 
-	if (lp_stream_read(&stream, data, size, &reason))
-		return 0;
-	for (i = 0; i < stream.figure_count; i++)
-		if (stream.figures[i].key <= LP_FIG_LAST)
-			figures[stream.figures[i].key] = stream.figures[i].value;
-	lp_stream_free(&stream);
-	return figures[LP_FIG_UNCONFIRMED] ? figures[LP_FIG_CONFIRM] - 1 : 0;
+static void drop(struct result *result)
+{
+	lp_report_free(result->report);
+	free(result->data);
 }
 
-/* Takes snapshots until what the first one found has been confirmed; the last one is the result. */
-static int collect_confirmed(const struct target *target, int timeout_ms, void **data, size_t *size)
+/* One snapshot. RESULT is only to be dropped when it is 0. */
+static int collect_one(const struct target *target, int timeout_ms, struct result *result)
+{
+	int code = collect(target, timeout_ms, &result->data, &result->size);
+
+	if (code)
+		return code;
+	if (!result->size)
+		code = lp_fail(LP_EXIT_FAILED,
+			       "the snapshot died before it could answer (out of memory?)");
+	else if (lp_load_data("the snapshot", result->data, result->size, &result->report))
+		code = LP_EXIT_FAILED;
+	if (code)
+		free(result->data);
+	return code;
+}
+
+/* Takes snapshots until what the first one found has been confirmed, as the target's option confirm
+ * wants it; the last one is the result. */
+static int collect_confirmed(const struct target *target, int timeout_ms, struct result *result)
 {
 	const struct timespec pause = {0, CONFIRM_PAUSE_NS};
-	int code = collect(target, timeout_ms, data, size);
-	uint64_t more = code ? 0 : more_to_take(*data, *size);
+	int code = collect_one(target, timeout_ms, result);
+	uint64_t more = 0;
 
+	if (!code && result->report->figures[LP_FIG_UNCONFIRMED])
+		more = result->report->figures[LP_FIG_CONFIRM] - 1;
 	while (!code && more-- > 0) {
-		free(*data);
+		drop(result);
 		nanosleep(&pause, NULL);
-		code = collect(target, timeout_ms, data, size);
+		code = collect_one(target, timeout_ms, result);
 	}
 	return code;
 }
@@ -193,33 +207,25 @@ static int judge(const struct lp_report *report)
 	return lp_fail(LP_EXIT_UNMEASURED, "nothing measured: %s", why);
 }
 
-static int deliver(const void *data, size_t size, const char *output, int level)
+static int deliver(const struct result *result, const char *output, int level)
 {
-	struct lp_report *report;
+	const struct lp_report *report = result->report;
 	char name[PATH_MAX];
 	int code;
 
-	if (!size)
-		return lp_fail(LP_EXIT_FAILED,
-			       "the snapshot died before it could answer (out of memory?)");
-	if (lp_load_data("the snapshot", data, size, &report))
-		return LP_EXIT_FAILED;
 	lp_report_name(report, output ? output : "leakprof.%p.pb.gz", name, sizeof(name));
 	output = name;
 	if (level)
 		code = print_debug(report, level);
 	else if (lp_is_raw_name(output))
-		code = lp_write_file(output, data, size);
+		code = lp_write_file(output, result->data, result->size);
 	else
 		code = write_profile(report, output);
 	if (!code && !level && strcmp(output, "-")) {
 		fprintf(stderr, "leakprof: %s: ", output);
 		lp_report_summary(report, stderr);
 	}
-	if (!code)
-		code = judge(report);
-	lp_report_free(report);
-	return code;
+	return code ? code : judge(report);
 }
 
 int lp_verb_snapshot(int argc, char **argv)
@@ -231,8 +237,7 @@ int lp_verb_snapshot(int argc, char **argv)
 	struct lp_options parsed;
 	struct target target = {0};
 	const char *output = NULL;
-	void *data;
-	size_t size;
+	struct result result;
 	char *end;
 	int level = 0;
 	int option;
@@ -262,10 +267,10 @@ int lp_verb_snapshot(int argc, char **argv)
 	if (!code)
 		code = check_signal(&target);
 	if (!code)
-		code = collect_confirmed(&target, (int)(parsed.timeout_ns / 1000000), &data, &size);
+		code = collect_confirmed(&target, (int)(parsed.timeout_ns / 1000000), &result);
 	if (code)
 		return code;
-	code = deliver(data, size, output, level);
-	free(data);
+	code = deliver(&result, output, level);
+	drop(&result);
 	return code;
 }

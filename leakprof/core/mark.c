@@ -192,6 +192,12 @@ static struct chunk *chunk_at(struct lp_mark *mark, uintptr_t index)
 	return mark->chunks[index];
 }
 
+/* Where ADDRESS is in the bitmaps of its chunk. */
+static uint32_t bit_of(uintptr_t address)
+{
+	return (uint32_t)(address >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+}
+
 static uintptr_t block_of_bit(uintptr_t index, uint32_t bit)
 {
 	return (index << LP_CHUNK_SHIFT) + ((uintptr_t)bit << LP_GRANULE_SHIFT);
@@ -386,7 +392,7 @@ static uint64_t up_to(uint64_t word, uint32_t n)
 /* The start of the last block that starts at or before ADDRESS, if it may reach there; 0: none. */
 static uintptr_t start_before(const struct chunk *chunk, uintptr_t address)
 {
-	uint32_t bit = (uint32_t)(address >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint32_t bit = bit_of(address);
 	uint32_t i = bit / 64;
 	uint64_t word;
 
@@ -472,7 +478,7 @@ static bool in_ranges(const struct lp_vec *ranges, uintptr_t address)
 /* Tests and sets the bit of BLOCK in MAP (the marks or the watches of its chunk). */
 static bool test_and_set(uint64_t *map, uintptr_t block)
 {
-	uint32_t bit = (uint32_t)(block >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint32_t bit = bit_of(block);
 	uint64_t mask = 1ull << (bit % 64);
 	bool was = map[bit / 64] & mask;
 
@@ -482,7 +488,7 @@ static bool test_and_set(uint64_t *map, uintptr_t block)
 
 static bool test_and_clear(uint64_t *map, uintptr_t block)
 {
-	uint32_t bit = (uint32_t)(block >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint32_t bit = bit_of(block);
 	uint64_t mask = 1ull << (bit % 64);
 	bool was = map[bit / 64] & mask;
 
@@ -652,7 +658,7 @@ static inline void reach_block(struct lp_mark *mark, struct chunk *chunk, uintpt
 
 static bool starts_at(const struct chunk *chunk, uintptr_t address)
 {
-	uint32_t bit = (uint32_t)(address >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint32_t bit = bit_of(address);
 
 	return chunk->bits && address % (1u << LP_GRANULE_SHIFT) == 0 &&
 	       chunk->bits[bit / 64] >> (bit % 64) & 1;
@@ -699,7 +705,7 @@ static uintptr_t next_word(struct lp_mark *mark)
 static void mark_soon(struct lp_mark *mark, uintptr_t word)
 {
 	const struct chunk *chunk = mark->chunks[word >> LP_CHUNK_SHIFT];
-	uint32_t bit = (uint32_t)(word >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+	uint32_t bit = bit_of(word);
 
 	if (!chunk)
 		return;

@@ -56,37 +56,43 @@ void lp_own_record(void *address, size_t size)
 		__atomic_store_n(&slot->start, (uintptr_t)address, __ATOMIC_RELEASE);
 }
 
-void lp_own_unmap(void *address, size_t size)
+static struct lp_own_range *slot_of(const void *address)
 {
 	size_t i;
+
+	for (i = 0; i < used; i++)
+		if (ranges[i].size && ranges[i].start == (uintptr_t)address)
+			return &ranges[i];
+	return NULL;
+}
+
+void lp_own_unmap(void *address, size_t size)
+{
+	struct lp_own_range *slot;
 
 	if (!address)
 		return;
 	lp_sys_unmap(address, LP_ALIGN_UP(size, LP_PAGE));
-	for (i = 0; i < used; i++) {
-		if (ranges[i].size && ranges[i].start == (uintptr_t)address) {
-			ranges[i].start = 0;
-			__atomic_store_n(&ranges[i].size, 0, __ATOMIC_RELEASE);
-			return;
-		}
-	}
+	slot = slot_of(address);
+	if (!slot)
+		return;
+	slot->start = 0;
+	__atomic_store_n(&slot->size, 0, __ATOMIC_RELEASE);
 }
 
 void *lp_own_grow(void *address, size_t size, size_t new_size)
 {
+	struct lp_own_range *slot;
 	long moved;
-	size_t i;
 
 	new_size = LP_ALIGN_UP(new_size, LP_PAGE);
 	moved = LP_SYS4(SYS_mremap, address, LP_ALIGN_UP(size, LP_PAGE), new_size, MREMAP_MAYMOVE);
 	if (moved < 0 && moved > -4096)
 		return NULL;
-	for (i = 0; i < used; i++) {
-		if (ranges[i].size && ranges[i].start == (uintptr_t)address) {
-			ranges[i].start = (uintptr_t)moved;
-			ranges[i].size = new_size;
-			break;
-		}
+	slot = slot_of(address);
+	if (slot) {
+		slot->start = (uintptr_t)moved;
+		slot->size = new_size;
 	}
 	return (void *)moved;
 }

@@ -13,7 +13,6 @@
 #include "core/thread.h"
 #include "leakprof.h"
 
-#define NODES_AHEAD 8
 #define NAME_MAX_BYTES 256
 #define LABELS_MAX 64
 
@@ -490,8 +489,7 @@ static void put_goroutines(struct writer *writer)
 	for (i = 0; i < nodes->count; i++) {
 		const struct lp_node *node = lp_vec_at(nodes, struct lp_node, i);
 
-		if (i + NODES_AHEAD < nodes->count)
-			lp_node_fetch(node + NODES_AHEAD);
+		lp_nodes_fetch(nodes, i);
 		if (!lp_node_hidden(node))
 			add_goroutine(writer, &goroutines, node);
 	}

@@ -5,8 +5,6 @@
  */
 #include "core/verdict.h"
 
-#define AHEAD 8 /* nodes */
-
 /* From an owner, or one that is joined, to a node that waits for it. */
 struct edge {
 	uint32_t node;
@@ -284,8 +282,7 @@ int lp_verdict_count_held(struct lp_verdict_state *state)
 		struct lp_node *node = node_at(state, i);
 		uint64_t before = lp_mark_figures(state->mark)->marked_bytes;
 
-		if (i + AHEAD < state->nodes.count)
-			lp_node_fetch(node_at(state, i + AHEAD));
+		lp_nodes_fetch(&state->nodes, i);
 
 		if (node->live || lp_node_hidden(node))
 			continue;

@@ -52,15 +52,21 @@ static inline bool lp_node_hidden(const struct lp_node *node)
 	return node->service || node->gone;
 }
 
+#define LP_NODES_AHEAD 8
 #define LP_NODE_FETCHED 512 /* bytes */
 
-/* Calls the used part of NODE's stack, as far as it matters, into the cache. */
-static inline void lp_node_fetch(const struct lp_node *node)
+/* For a loop over NODES that is at I: calls the stack of one that it will come to into the cache,
+ * its used part, as far as it matters. */
+static inline void lp_nodes_fetch(const struct lp_vec *nodes, size_t i)
 {
-	uintptr_t end = node->scan_low + LP_NODE_FETCHED;
+	const struct lp_node *node;
 	uintptr_t at;
 
-	for (at = node->scan_low; at < node->scan_high && at < end; at += 64)
+	if (i + LP_NODES_AHEAD >= nodes->count)
+		return;
+	node = lp_vec_at(nodes, struct lp_node, i + LP_NODES_AHEAD);
+	for (at = node->scan_low; at < node->scan_high && at < node->scan_low + LP_NODE_FETCHED;
+	     at += 64)
 		__builtin_prefetch((const void *)at);
 }
 

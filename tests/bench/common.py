@@ -13,6 +13,13 @@ import time
 TURNS = 7
 
 
+def seconds(env, *command):
+    """How long COMMAND takes."""
+    start = time.monotonic()
+    subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - start
+
+
 class Bench:
     """One run: where the programs are, and the rows that were measured."""
 
@@ -99,6 +106,15 @@ class Bench:
             program.kill()
             program.wait()
         return results
+
+    def in_turns(self, benchmark, case, unit, engines, turns=None):
+        """Calls each of ENGINES (name: function that returns one value) in turns, and reports each."""
+        values = {engine: [] for engine in engines}
+        for _ in range(turns or self.turns):
+            for engine, measure in engines.items():
+                values[engine].append(measure())
+        for engine in engines:
+            self.row(benchmark, case, engine, unit, values[engine])
 
     # --- Results ---
 

@@ -2,20 +2,18 @@
 """What the program itself pays: switches and allocations, alone and under the shim in turns, beside heaptrack on the same program."""
 import os
 import subprocess
-import time
+
+from common import seconds
 
 
 def compare(bench, case, *command):
-    for env_name, env in (("alone", None), ("leakprof", bench.under())):
-        compare.values[case, env_name] = []
-    for _ in range(bench.turns):
-        for env_name, env in (("alone", None), ("leakprof", bench.under())):
-            compare.values[case, env_name].append(bench.numbers(*command, env=env)[0][0])
-    for env_name in ("alone", "leakprof"):
-        bench.row("hooks", case, env_name, "ns", compare.values[case, env_name])
+    bench.in_turns("hooks", case, "ns", {"alone": lambda: bench.numbers(*command)[0][0],
+                                         "leakprof": lambda: bench.numbers(*command, env=bench.under())[0][0]})
 
 
-compare.values = {}
+def load(bench, case, *command):
+    bench.in_turns("hooks", case, "s", {"alone": lambda: seconds(None, *command),
+                                        "leakprof": lambda: seconds(bench.under(), *command)})
 
 
 def heaptrack(bench, case, *command):
@@ -28,21 +26,6 @@ def heaptrack(bench, case, *command):
                               stderr=subprocess.DEVNULL, text=True, check=True).stdout
         values += [float(line) for line in text.splitlines() if line.replace(".", "").isdigit()]
     bench.row("hooks", case, "heaptrack", "ns", values)
-
-
-def seconds(env, *command):
-    start = time.monotonic()
-    subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
-    return time.monotonic() - start
-
-
-def load(bench, case, *command):
-    values = {"alone": [], "leakprof": []}
-    for _ in range(bench.turns):
-        values["alone"].append(seconds(None, *command))
-        values["leakprof"].append(seconds(bench.under(), *command))
-    for engine, times in values.items():
-        bench.row("hooks", case, engine, "s", times)
 
 
 def run(bench):

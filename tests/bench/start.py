@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: MIT
 """How much later a program starts and ends."""
-import subprocess
-import time
+from common import seconds
 
 
 def run(bench):
-    engines = {"alone": ([], None), "leakprof, preloaded": ([], bench.under()),
-               "leakprof run": ([bench.leakprof, "run", "-q", "-o", bench.folder + "/start.pb.gz", "--"], None)}
-    values = {engine: [] for engine in engines}
-    for _ in range(5 * bench.turns):
-        for engine, (before, env) in engines.items():
-            start = time.monotonic()
-            subprocess.run(before + ["/bin/true"], env=env, check=True)
-            values[engine].append(1000 * (time.monotonic() - start))
-    for engine in engines:
-        bench.row("start", "/bin/true", engine, "ms", values[engine])
+    program = "/bin/true"
+    under_run = [bench.leakprof, "run", "-q", "-o", bench.folder + "/start.pb.gz", "--", program]
+    bench.in_turns("start", program, "ms", {"alone": lambda: 1000 * seconds(None, program),
+                                            "leakprof, preloaded": lambda: 1000 * seconds(bench.under(), program),
+                                            "leakprof run": lambda: 1000 * seconds(None, *under_run)}, 5 * bench.turns)

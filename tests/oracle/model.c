@@ -54,7 +54,18 @@ struct object {
 };
 
 enum state { ABSENT, IDLE, BLOCKED, READY, ENDED };
-enum wait { W_CHAN, W_MUTEX, W_READ, W_WRITE, W_GROUP, W_COND, W_ACQUIRE, W_LIVE, W_NEVER };
+enum wait {
+	W_CHAN,
+	W_MUTEX,
+	W_COND_MUTEX,
+	W_READ,
+	W_WRITE,
+	W_GROUP,
+	W_COND,
+	W_ACQUIRE,
+	W_LIVE,
+	W_NEVER
+};
 
 struct wait_case {
 	int object; /* 0: NULL */
@@ -73,8 +84,7 @@ struct actor {
 	unsigned since;
 	int case_count;
 	struct wait_case cases[CASES];
-	int mutex; /* W_MUTEX: which of the box's */
-	int to;	   /* where a received value goes; -1: nowhere */
+	int to; /* where a received value goes; -1: nowhere */
 	struct ref held;
 	struct ref received; /* not yet in its variable */
 	bool live;
@@ -413,24 +423,9 @@ static void own(struct model *model, struct object *box, int mutex, struct actor
 	box->owner[mutex] = number_of(model, actor);
 }
 
-static struct actor *first_for_mutex(struct model *model, int box, int mutex)
-{
-	struct actor *first = NULL;
-	int i;
-
-	for (i = 1; i <= model->actor_count; i++) {
-		struct actor *actor = &model->actors[i];
-
-		if (actor->state == BLOCKED && actor->wait == W_MUTEX && actor->mutex == mutex &&
-		    actor->cases[0].object == box && (!first || actor->since < first->since))
-			first = actor;
-	}
-	return first;
-}
-
 static void unlock_now(struct model *model, int box, int mutex)
 {
-	struct actor *next = first_for_mutex(model, box, mutex);
+	struct actor *next = first_waiter(model, W_MUTEX + (enum wait)mutex, box);
 
 	model->objects[box].owner[mutex] = 0;
 	if (!next)
@@ -447,8 +442,7 @@ static void lock_now(struct model *model, struct actor *actor, int box, int mute
 		go_on(model, actor);
 		return;
 	}
-	block(model, actor, W_MUTEX, box);
-	actor->mutex = mutex;
+	block(model, actor, W_MUTEX + (enum wait)mutex, box);
 }
 
 static bool has_readers(const struct object *box)
@@ -1122,8 +1116,7 @@ static bool are_linked(const struct actor *a, const struct actor *b)
 		       (b->wait == W_READ || b->wait == W_WRITE);
 	int i, j;
 
-	if (a->state != BLOCKED || b->state != BLOCKED || (a->wait != b->wait && !rwmutex) ||
-	    (a->wait == W_MUTEX && a->mutex != b->mutex))
+	if (a->state != BLOCKED || b->state != BLOCKED || (a->wait != b->wait && !rwmutex))
 		return false;
 	for (i = 0; i < a->case_count; i++)
 		for (j = 0; j < b->case_count; j++)
@@ -1207,7 +1200,8 @@ static bool can_go_on(struct model *model, const struct actor *actor)
 	case W_NEVER:
 		return false;
 	case W_MUTEX:
-		return object->reached && is_live(model, object->owner[actor->mutex]);
+	case W_COND_MUTEX:
+		return object->reached && is_live(model, object->owner[actor->wait - W_MUTEX]);
 	case W_READ:
 	case W_WRITE:
 		if (!object->reached)

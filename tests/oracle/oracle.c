@@ -25,7 +25,7 @@
 #define TLS_PLACES (PLACES / KEEPERS - 2) /* the rest are two registers */
 #define WIPED_WORDS 384 /* below the frame of an actor: more than any call of minigo takes */
 #define LITTER_WORDS 128
-#define WAKE_EVERY 4	 /* one in so many programs ends while goroutines become ready */
+#define WAKE_EVERY 4  /* one in so many programs ends while goroutines become ready */
 #define PATIENCE_S 20 /* until an order is taken for stuck */
 
 struct actor {
