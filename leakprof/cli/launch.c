@@ -323,6 +323,27 @@ const char *lp_launch_silence(const struct lp_launch *launch, int status)
 	       "LD_PRELOAD?)";
 }
 
+struct lp_report *lp_launch_unmeasured(const struct lp_launch *launch, const char *why)
+{
+	struct lp_report *report = calloc(1, sizeof(*report));
+	struct lp_report_note *note = report ? lp_report_alloc(report, sizeof(*note)) : NULL;
+
+	if (!note) {
+		lp_report_free(report);
+		return NULL;
+	}
+	*note = (struct lp_report_note){LP_NOTE_ERROR, lp_report_keep(report, why)};
+	report->program = report->cmdline = lp_report_keep(report, launch->arguments[0]);
+	report->version = LP_VERSION;
+	report->measured = LP_MEASURED_NO_RUNTIME;
+	report->pid = (uint32_t)launch->child;
+	report->trigger = LP_TRIGGER_EXIT;
+	report->time_ns = (uint64_t)time(NULL) * 1000000000u;
+	report->notes = note;
+	report->note_count = 1;
+	return report;
+}
+
 /* Ends as the program did. */
 int lp_launch_end_like(int status)
 {

@@ -48,6 +48,9 @@ int lp_launch_wait(struct lp_launch *launch, uint64_t deadline_ns, int *status);
 /* Why no stream came from a program that ended with STATUS: what to do, in a line. */
 const char *lp_launch_silence(const struct lp_launch *launch, int status);
 
+/* A report that holds nothing but WHY nothing was measured. NULL: no memory. */
+struct lp_report *lp_launch_unmeasured(const struct lp_launch *launch, const char *why);
+
 /* Whether STREAM measured something. */
 bool lp_launched_measured(const struct lp_launched *stream);
 

@@ -112,30 +112,17 @@ static void show_warnings(const struct lp_report *report)
 			fprintf(stderr, "leakprof: warning: %s\n", report->notes[i].text);
 }
 
-/* An empty report that says why, so that there is a profile in any case. */
-static int write_unmeasured(const struct run *run, const char *why)
+/* So that there is a profile in any case. */
+static void write_unmeasured(const struct run *run, const char *why)
 {
-	struct lp_report *report = calloc(1, sizeof(*report));
-	struct lp_launched stream = {.report = report};
+	struct lp_launched stream = {.report = lp_launch_unmeasured(&run->launch, why)};
 	char name[PATH_MAX];
-	struct lp_report_note note = {LP_NOTE_ERROR, why};
-	int code;
 
-	if (!report)
-		return LP_EXIT_FAILED;
-	report->program = run->launch.arguments[0];
-	report->cmdline = run->launch.arguments[0];
-	report->version = LP_VERSION;
-	report->measured = LP_MEASURED_NO_RUNTIME;
-	report->pid = (uint32_t)run->launch.child;
-	report->trigger = LP_TRIGGER_EXIT;
-	report->time_ns = (uint64_t)time(NULL) * 1000000000u;
-	report->notes = &note;
-	report->note_count = 1;
-	name_output(run, report, false, name, sizeof(name));
-	code = write_stream(&(struct run){.quiet = true}, &stream, name);
-	free(report);
-	return code;
+	if (!stream.report)
+		return;
+	name_output(run, stream.report, false, name, sizeof(name));
+	write_stream(&(struct run){.quiet = true}, &stream, name);
+	lp_report_free(stream.report);
 }
 
 static void summarize(const struct run *run, const struct lp_launched *result, const char *name,

@@ -103,7 +103,7 @@ static void write_frame(FILE *file, const struct lp_frame *frame, uint64_t addre
 	fputc('\n', file);
 }
 
-static void write_site(const struct lp_site *site, FILE *file, bool colour)
+void lp_site_text(const struct lp_site *site, FILE *file, bool colour)
 {
 	size_t i;
 	size_t j;
@@ -176,7 +176,7 @@ int lp_report_text(const struct lp_report *report, FILE *file, bool colour)
 			report->runtimes[i].finished);
 	lp_report_summary(report, file);
 	for (i = 0; i < report->site_count; i++)
-		write_site(&report->sites[i], file, colour);
+		lp_site_text(&report->sites[i], file, colour);
 	write_notes(report, file);
 	return result(file);
 }
