@@ -67,11 +67,17 @@ int lp_write_file(const char *path, const void *data, size_t size);
 /* Whether an output of that name is to be the raw snapshot: it ends in ".raw". */
 bool lp_is_raw_name(const char *path);
 
-/* Loads a report from FILE. Returns 0 or an exit code. */
+/* Loads a report from the file PATH: of PROFILE, or of the leaks. Returns 0 or an exit code. */
+int lp_load_file_as(const char *path, enum lp_profile profile, struct lp_report **report);
 int lp_load_file(const char *path, struct lp_report **report);
 
-/* Loads a report from memory; NAME is for messages. */
+/* Loads a report from memory; NAME is for messages. HOW's debug path comes from the environment. */
+int lp_load_data_as(const char *name, const struct lp_load *how, const void *data, size_t size,
+		    struct lp_report **report);
 int lp_load_data(const char *name, const void *data, size_t size, struct lp_report **report);
+
+/* The value of --profile. Returns 0 or an exit code. */
+int lp_read_profile_name(const char *name, enum lp_profile *profile);
 
 /* Whether text on FILE may be coloured. */
 bool lp_may_colour(FILE *file);

@@ -122,14 +122,26 @@ int lp_write_file(const char *path, const void *data, size_t size)
 		 : LP_EXIT_OK;
 }
 
-int lp_load_data(const char *name, const void *data, size_t size, struct lp_report **report)
+int lp_load_data_as(const char *name, const struct lp_load *how, const void *data, size_t size,
+		    struct lp_report **report)
 {
+	struct lp_load with_path = *how;
 	const char *reason = "";
-	int r = lp_report_load(report, data, size, getenv("LEAKPROF_DEBUG_PATH"), &reason);
+	int r;
+
+	with_path.debug_path = getenv("LEAKPROF_DEBUG_PATH");
+	r = lp_report_load_as(report, &with_path, data, size, &reason);
 
 	if (r == -ENOMEM)
 		return lp_fail(LP_EXIT_FAILED, "there is not enough memory to read %s", name);
 	return r ? lp_fail(LP_EXIT_INPUT, "%s: %s", name, reason) : LP_EXIT_OK;
+}
+
+int lp_load_data(const char *name, const void *data, size_t size, struct lp_report **report)
+{
+	const struct lp_load leaks = {.profile = LP_PROFILE_LEAK};
+
+	return lp_load_data_as(name, &leaks, data, size, report);
 }
 
 bool lp_is_raw_name(const char *path)
@@ -140,17 +152,30 @@ bool lp_is_raw_name(const char *path)
 	return length >= strlen(end) && !strcmp(path + length - strlen(end), end);
 }
 
-int lp_load_file(const char *path, struct lp_report **report)
+int lp_load_file_as(const char *path, enum lp_profile profile, struct lp_report **report)
 {
+	const struct lp_load how = {.profile = profile};
 	void *data;
 	size_t size;
 	int code = lp_read_file(path, &data, &size);
 
 	if (code)
 		return code;
-	code = lp_load_data(path, data, size, report);
+	code = lp_load_data_as(path, &how, data, size, report);
 	free(data);
 	return code;
+}
+
+int lp_load_file(const char *path, struct lp_report **report)
+{
+	return lp_load_file_as(path, LP_PROFILE_LEAK, report);
+}
+
+int lp_read_profile_name(const char *name, enum lp_profile *profile)
+{
+	*profile = lp_profile_find(name);
+	return *profile ? LP_EXIT_OK
+			: lp_usage("--profile takes goroutineleak or goroutine, not %s", name);
 }
 
 bool lp_may_colour(FILE *file)

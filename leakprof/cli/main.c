@@ -43,10 +43,13 @@ static const struct lp_verb verbs[] = {
 	 "  -o, --output FILE  the profile (default leakprof.%p.pb.gz; -: standard output;\n"
 	 "                     a name that ends in .raw gets the raw snapshot)\n"
 	 "      --debug LEVEL  instead, Go's text on standard output: 1 by site, 2 by goroutine\n"
+	 "      --profile NAME goroutineleak (default), or goroutine: all that there are\n"
 	 "      --timeout TIME how long to wait (default 10s)\n",
 	 lp_verb_snapshot},
 	{"report", "[options] FILE", "print the leaks in a profile or raw snapshot",
-	 "      --debug LEVEL  Go's text: 1 by site, 2 by goroutine (raw snapshots only)\n",
+	 "      --debug LEVEL  Go's text: 1 by site, 2 by goroutine (raw snapshots only)\n"
+	 "      --profile NAME goroutineleak, or goroutine: all that there are; default: what the\n"
+	 "                     profile is of; of a raw snapshot, the leaks\n",
 	 lp_verb_report},
 	{"info", "FILE", "print what was seen and measured", "", lp_verb_info},
 	{"help", "[VERB|options]", "explain a verb, or LEAKPROF_OPTIONS", "", lp_verb_help},

@@ -58,8 +58,10 @@ static int print(const struct lp_report *report, const char *path, int level)
 int lp_verb_report(int argc, char **argv)
 {
 	static const struct option options[] = {{"debug", required_argument, NULL, 'd'},
+						{"profile", required_argument, NULL, 'p'},
 						{"from-snapshot", required_argument, NULL, 's'},
 						{0}};
+	enum lp_profile profile = LP_PROFILE_STORED;
 	struct lp_report *report;
 	int level = 0;
 	int code;
@@ -68,15 +70,16 @@ int lp_verb_report(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 's')
 			return from_snapshot(optarg);
-		if (option != 'd')
+		if (option != 'd' && option != 'p')
 			return LP_EXIT_USAGE;
-		code = read_level(optarg, &level);
+		code = option == 'd' ? read_level(optarg, &level)
+				     : lp_read_profile_name(optarg, &profile);
 		if (code)
 			return code;
 	}
 	if (optind + 1 != argc)
 		return lp_usage("report takes one FILE");
-	code = lp_load_file(argv[optind], &report);
+	code = lp_load_file_as(argv[optind], profile, &report);
 	if (code)
 		return code;
 	code = print(report, argv[optind], level);
@@ -92,7 +95,7 @@ int lp_verb_info(int argc, char **argv)
 
 	if (argc != 2 || argv[1][0] == 0)
 		return lp_usage("info takes one FILE");
-	code = lp_load_file(argv[1], &report);
+	code = lp_load_file_as(argv[1], LP_PROFILE_STORED, &report);
 	if (code)
 		return code;
 	r = lp_report_info(report, stdout);

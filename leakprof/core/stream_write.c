@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes the raw stream (stream.h) of a collection. Every goroutine that is parked gets a copy of
- * the used part of its stack; those whose return addresses agree at equal offsets share one copy,
- * so that a hundred thousand that leak at one place cost one copy and one unwind.
+ * Writes the raw stream (stream.h) of a collection. Every goroutine gets a copy of the used
+ * part of its stack; those whose return addresses agree at equal offsets share one copy, so that a
+ * hundred thousand that leak at one place cost one copy and one unwind.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "core/collect.h"
 #include "core/own.h"
+#include "core/stack_start.h"
 #include "core/sys.h"
-#include "core/thread.h"
 #include "leakprof.h"
 
 #define NAME_MAX_BYTES 256
@@ -412,20 +412,10 @@ static uint32_t add_stack(struct writer *writer, struct lp_raw_stack *stack)
 static uint32_t copy_stack(struct writer *writer, const struct lp_node *node)
 {
 	uint64_t limit = writer->collection->input->options->stack_limit;
-	const struct lp_wait *wait = node->wait;
 	struct lp_raw_stack stack = {0};
 
-	if (!wait || (uintptr_t)wait->frame < node->stack_low ||
-	    (uintptr_t)(wait->frame + 2) > node->scan_high)
+	if (!lp_stack_start(writer->collection, node, &stack) || stack.sp > node->scan_high)
 		return LP_NONE;
-	stack.bp = wait->frame[0];
-	stack.pc = wait->frame[1];
-	stack.sp = (uintptr_t)(wait->frame + 2);
-	stack.bx = wait->bx;
-	stack.r12 = wait->r12;
-	stack.r13 = wait->r13;
-	stack.r14 = wait->r14;
-	stack.r15 = wait->r15;
 	stack.length = LP_ALIGN_DOWN(node->scan_high - stack.sp, sizeof(uintptr_t));
 	if (stack.length > limit) {
 		stack.length = LP_ALIGN_DOWN(limit, sizeof(uintptr_t));

@@ -39,7 +39,7 @@ static void write_stack(const struct lp_site *site, FILE *file)
 
 	if (!stream)
 		return;
-	lp_site_text(site, stream, false);
+	lp_site_text(site, false, stream, false);
 	fclose(stream);
 	/* Behind the empty line that a site begins with. */
 	write_escaped(file, text + 1, false);

@@ -66,7 +66,7 @@ static void write_failure(xmlTextWriterPtr xml, const struct lp_results *results
 
 	lp_finding_title(finding, results->mode, title, sizeof(title));
 	if (stream) {
-		lp_site_text(finding->site, stream, false);
+		lp_site_text(finding->site, false, stream, false);
 		fclose(stream);
 	}
 	begin_case(xml, title, finding->report->program, 0);

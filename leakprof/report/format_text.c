@@ -16,7 +16,7 @@ static bool is_alive_mode(const struct lp_results *results)
 
 static void write_finding(const struct lp_finding *finding, FILE *file)
 {
-	lp_site_text(finding->site, file, false);
+	lp_site_text(finding->site, false, file, false);
 	if (finding->status == LP_FOUND_GROWN)
 		fprintf(file, "  (the baseline has %" PRIu64 ")\n", finding->known);
 }
@@ -130,7 +130,8 @@ static void write_verdict(const struct lp_results *results, FILE *file)
 	else if (!results->unmeasured)
 		fprintf(file,
 			"leakprof: no %sleaks (%" PRIu64 " goroutine%s created in %zu process%s)\n",
-			results->finding_count ? "new " : "", created, created == 1 ? "" : "s", measured, measured == 1 ? "" : "es");
+			results->finding_count ? "new " : "", created, created == 1 ? "" : "s",
+			measured, measured == 1 ? "" : "es");
 }
 
 int lp_format_text(const struct lp_results *results, FILE *file)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A report from a raw stream: unwinds each distinct stack once, symbolizes each distinct address
- * once, and groups leaked goroutines by stack, wait and creator. What cannot be read of the
+ * once, and groups the profile's goroutines by stack, wait and creator. What cannot be read of the
  * target's files makes frames poorer, never an error.
  */
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "core/stream_names.h"
 #include "core/stream_read.h"
 #include "report/debuginfo.h"
 #include "report/object.h"
@@ -28,7 +29,7 @@ struct group_key {
 	uint32_t wait;
 	uint32_t trace; /* the first trace with these addresses */
 	uint32_t label_set;
-	uint32_t reserved;
+	uint32_t status; /* state and verdict, where they differ within the profile */
 };
 
 /* Labels that some goroutines have in common: as text, "key\tvalue\n" for each. */
@@ -54,7 +55,7 @@ struct loader {
 	struct label_set *label_sets;
 	uint32_t *label_start; /* by goroutine: where its labels begin in label_order */
 	uint32_t *label_order;
-	const char *debug_path;
+	const struct lp_load *how;
 };
 
 /* --- Files of the target --- */
@@ -74,6 +75,24 @@ static bool is_runtime(const struct loader *loader, const char *path)
 	return false;
 }
 
+/* The target's file PATH: below its root, where that is another than ours. */
+static struct lp_object *open_object(const struct loader *loader, const char *path,
+				     const char *build_id)
+{
+	struct lp_object *object;
+	char *below;
+
+	if (!loader->how->root || *path != '/' ||
+	    asprintf(&below, "%s%s", loader->how->root, path) < 0)
+		return lp_object_open(path, build_id);
+	object = lp_object_open(below, build_id);
+	free(below);
+	if (!object || object->data)
+		return object;
+	lp_object_close(object);
+	return lp_object_open(path, build_id);
+}
+
 static int open_objects(struct loader *loader)
 {
 	const struct lp_stream *stream = &loader->stream;
@@ -85,7 +104,8 @@ static int open_objects(struct loader *loader)
 	for (i = 0; i < stream->mapping_count; i++) {
 		const struct lp_raw_mapping *mapping = &stream->mappings[i];
 		const char *path = text(loader, mapping->path);
-		struct lp_object *object = lp_object_open(path, text(loader, mapping->build_id));
+		struct lp_object *object =
+			open_object(loader, path, text(loader, mapping->build_id));
 
 		if (!object)
 			return -ENOMEM;
@@ -107,7 +127,7 @@ static struct lp_dwarf *dwarf_of(struct loader *loader, struct lp_object *object
 		object->dwarf = lp_dwarf_open(object->path);
 		return object->dwarf;
 	}
-	object->debug = lp_object_find_debug(object, loader->debug_path);
+	object->debug = lp_object_find_debug(object, loader->how->debug_path);
 	if (object->debug)
 		object->dwarf = lp_dwarf_open(object->debug->path);
 	return object->dwarf;
@@ -375,6 +395,14 @@ static struct lp_frame frame_at(struct loader *loader, uint64_t address)
 	return location && location->frame_count ? location->frames[0] : (struct lp_frame){0};
 }
 
+/* Of a leaked goroutine the wait may have no words; any other is at least in a state. */
+static const char *wait_words(const struct loader *loader, const struct lp_raw_goroutine *goroutine)
+{
+	const char *words = text(loader, goroutine->wait);
+
+	return *words || goroutine->verdict == LP_LEAKED ? words : lp_state_name(goroutine->state);
+}
+
 static void fill_site(struct loader *loader, struct lp_site *site,
 		      const struct lp_raw_goroutine *goroutine, uint32_t number)
 {
@@ -384,8 +412,12 @@ static void fill_site(struct loader *loader, struct lp_site *site,
 		lp_report_alloc(loader->report, count * sizeof(*locations));
 	size_t i;
 
-	site->wait = lp_report_keep(loader->report, text(loader, goroutine->wait));
-	site->creator = frame_at(loader, goroutine->created_pc ? goroutine->created_pc - 1 : 0);
+	site->leaked = goroutine->verdict == LP_LEAKED;
+	site->wait = lp_report_keep(loader->report, wait_words(loader, goroutine));
+	/* Nobody created the one that the program began in. */
+	site->creator = frame_at(loader, goroutine->created_pc && !(goroutine->flags & LP_G_MAIN)
+						 ? goroutine->created_pc - 1
+						 : 0);
 	for (i = 0; locations && i < count; i++) {
 		locations[i] = locate(loader, trace ? trace->addresses[i] : goroutine->entry_pc);
 		if (!locations[i])
@@ -395,13 +427,21 @@ static void fill_site(struct loader *loader, struct lp_site *site,
 	site->locations = locations;
 }
 
+/* Waits of one kind have one state, so that leaks need not be told apart by it. */
+static uint32_t status_of(const struct loader *loader, const struct lp_raw_goroutine *goroutine)
+{
+	return loader->report->profile == LP_PROFILE_LEAK
+		       ? 0
+		       : goroutine->state << 1 | (goroutine->verdict == LP_LEAKED);
+}
+
 /* The site of GOROUTINE, a new one when it is the first there; LP_NONE: no memory. */
 static uint32_t site_of(struct loader *loader, const struct lp_raw_goroutine *goroutine)
 {
 	struct lp_report *report = loader->report;
 	size_t number = (size_t)(goroutine - loader->stream.goroutines);
 	struct group_key key = {goroutine->created_pc, goroutine->wait, trace_of(loader, goroutine),
-				label_set_of(loader, number), 0};
+				label_set_of(loader, number), status_of(loader, goroutine)};
 	struct group *group;
 
 	HASH_FIND(hh, loader->groups, &key, sizeof(key), group);
@@ -422,30 +462,31 @@ static uint64_t waited(const struct loader *loader, const struct lp_raw_goroutin
 {
 	uint64_t now = loader->stream.process.time_ns;
 
-	return goroutine->wait_since_ns && goroutine->wait_since_ns < now
+	return goroutine->state >= LP_STATE_WAITING && goroutine->wait_since_ns &&
+			       goroutine->wait_since_ns < now
 		       ? now - goroutine->wait_since_ns
 		       : 0;
 }
 
-static void add_leaked(struct loader *loader, const struct lp_raw_goroutine *goroutine)
+static void add_goroutine(struct loader *loader, const struct lp_raw_goroutine *goroutine)
 {
 	struct lp_report *report = loader->report;
-	struct lp_report_goroutine *leaked = &report->goroutines[report->goroutine_count];
+	struct lp_report_goroutine *added = &report->goroutines[report->goroutine_count];
 	struct lp_site *site;
 
-	leaked->site = site_of(loader, goroutine);
-	if (leaked->site == LP_NONE)
+	added->site = site_of(loader, goroutine);
+	if (added->site == LP_NONE)
 		return;
-	leaked->id = goroutine->id;
-	leaked->creator = goroutine->creator;
-	leaked->waited_ns = waited(loader, goroutine);
+	added->id = goroutine->id;
+	added->creator = goroutine->creator;
+	added->waited_ns = waited(loader, goroutine);
 	report->goroutine_count++;
-	site = &report->sites[leaked->site];
+	site = &report->sites[added->site];
 	site->count++;
 	site->stack_bytes += goroutine->stack_bytes;
 	site->heap_bytes += goroutine->heap_bytes;
-	if (leaked->waited_ns > site->oldest_ns)
-		site->oldest_ns = leaked->waited_ns;
+	if (added->waited_ns > site->oldest_ns)
+		site->oldest_ns = added->waited_ns;
 }
 
 struct order {
@@ -588,20 +629,22 @@ static int load(struct loader *loader)
 	if (r)
 		return r;
 	for (i = 0; i < stream->goroutine_count; i++)
-		if (stream->goroutines[i].verdict == LP_LEAKED)
-			add_leaked(loader, &stream->goroutines[i]);
+		if (report->profile == LP_PROFILE_GOROUTINE ||
+		    stream->goroutines[i].verdict == LP_LEAKED)
+			add_goroutine(loader, &stream->goroutines[i]);
 	return sort(report);
 }
 
-int lp_report_load_raw(struct lp_report *report, const void *data, size_t size,
-		       const char *debug_path, const char **reason)
+int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, const void *data,
+		       size_t size, const char **reason)
 {
-	struct loader loader = {.report = report, .debug_path = debug_path};
+	struct loader loader = {.report = report, .how = how};
 	size_t i;
 	int r = lp_stream_read(&loader.stream, data, size, reason);
 
 	if (r)
 		return r;
+	report->profile = how->profile ? how->profile : LP_PROFILE_LEAK;
 	r = load(&loader);
 	HASH_CLEAR(hh, loader.groups);
 	free_labels(&loader);

@@ -17,6 +17,7 @@
 #define DROP_MAX 4096
 #define FACTS_HEAD "leakprof facts: "
 #define FACT_SEPARATOR " | "
+#define LEAKED_MARK " (leaked)" /* in the goroutine profile: behind the wait */
 
 /* --- To a profile --- */
 
@@ -63,6 +64,7 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 	uint64_t *ids = calloc(site->location_count + 1, sizeof(*ids));
 	struct pp_label *labels = calloc(site->label_count + 2, sizeof(*labels));
 	char creator[1024];
+	char wait[512];
 	size_t count = 0;
 	size_t i;
 
@@ -71,7 +73,9 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 		free(labels);
 		return;
 	}
-	labels[count++] = (struct pp_label){"wait", site->wait};
+	snprintf(wait, sizeof(wait), "%s%s", site->wait,
+		 site->leaked && report->profile == LP_PROFILE_GOROUTINE ? LEAKED_MARK : "");
+	labels[count++] = (struct pp_label){"wait", wait};
 	for (i = 0; i < site->location_count; i++)
 		ids[i] = add_location(builder, report, site->locations[i]);
 	if (site->creator.function) {
@@ -173,7 +177,7 @@ static void read_facts(struct lp_report *report, const char *comment)
 static struct pp_builder *build(const struct lp_report *report,
 				const struct lp_report *const *owners, const char *comment)
 {
-	struct pp_builder *builder = pp_builder_new("goroutineleak", "count");
+	struct pp_builder *builder = pp_builder_new(lp_profile_name(report->profile), "count");
 	size_t i;
 
 	if (!builder)
@@ -228,7 +232,8 @@ int lp_report_write_debug1(const struct lp_report *report, FILE *file)
 	int r = -ENOMEM;
 
 	if (profile)
-		r = pp_write_debug1(file, profile, "goroutineleak", offset_of, (void *)report);
+		r = pp_write_debug1(file, profile, lp_profile_name(report->profile), offset_of,
+				    (void *)report);
 	pp_builder_free(builder);
 	return r;
 }
@@ -270,6 +275,20 @@ static void make_location(void *context, struct lp_location *location)
 	location->frame_count = frames ? message->n_line : 0;
 }
 
+static void read_wait(struct lp_report *report, struct lp_site *site, const char *value)
+{
+	size_t length = strlen(value);
+	size_t mark = strlen(LEAKED_MARK);
+	char *wait = (char *)lp_report_keep(report, value);
+
+	site->wait = wait;
+	if (report->profile == LP_PROFILE_LEAK || length < mark ||
+	    strcmp(value + length - mark, LEAKED_MARK) || !*wait)
+		return;
+	wait[length - mark] = 0;
+	site->leaked = true;
+}
+
 /* "function file:line" */
 static void read_creator(struct lp_report *report, struct lp_site *site, const char *text)
 {
@@ -292,13 +311,14 @@ static void read_labels(struct lp_report *report, const pp_profile *profile,
 	size_t i;
 
 	site->wait = "";
+	site->leaked = report->profile == LP_PROFILE_LEAK;
 	site->labels = labels;
 	for (i = 0; i < sample->n_label; i++) {
 		const char *key = pp_string(profile, sample->label[i]->key);
 		const char *value = pp_string(profile, sample->label[i]->str);
 
 		if (!strcmp(key, "wait"))
-			site->wait = lp_report_keep(report, value);
+			read_wait(report, site, value);
 		else if (!strcmp(key, "created_by"))
 			read_creator(report, site, value);
 		else if (labels && sample->label[i]->str)
@@ -390,8 +410,19 @@ static int read_profile(struct lp_report *report, const pp_profile *profile)
 	return r;
 }
 
-int lp_report_load_profile(struct lp_report *report, const void *data, size_t size,
-			   const char **reason)
+static bool has_facts(const pp_profile *profile)
+{
+	size_t i;
+
+	for (i = 0; i < profile->n_comment; i++)
+		if (!strncmp(pp_string(profile, profile->comment[i]), FACTS_HEAD,
+			     strlen(FACTS_HEAD)))
+			return true;
+	return false;
+}
+
+int lp_report_load_profile(struct lp_report *report, const struct lp_load *how, const void *data,
+			   size_t size, const char **reason)
 {
 	pp_profile *profile;
 	int r = pp_unpack(data, size, PROFILE_MAX, &profile, reason);
@@ -400,7 +431,15 @@ int lp_report_load_profile(struct lp_report *report, const void *data, size_t si
 		return r;
 	r = -EBADMSG;
 	*reason = "it is a pprof profile, but not one of leakprof";
-	if (!strcmp(pp_string(profile, profile->sample_type[0]->type), "goroutineleak")) {
+	report->profile = lp_profile_find(pp_string(profile, profile->sample_type[0]->type));
+	/* Go's own goroutine profiles have the same sample type, and say nothing of leaks. */
+	if (report->profile == LP_PROFILE_GOROUTINE && !has_facts(profile))
+		report->profile = LP_PROFILE_STORED;
+	if (report->profile && how->profile && report->profile != how->profile) {
+		*reason = report->profile == LP_PROFILE_LEAK
+				  ? "it is a profile of leaks only (goroutineleak)"
+				  : "it is a profile of all goroutines (goroutine), not of leaks";
+	} else if (report->profile) {
 		*reason = "it is a difference of two profiles: look at it with go tool pprof";
 		r = read_profile(report, profile);
 	}

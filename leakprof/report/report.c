@@ -93,8 +93,8 @@ static int by_count(const void *a, const void *b)
 	return (bytes_x < bytes_y) - (bytes_x > bytes_y);
 }
 
-int lp_report_load(struct lp_report **result, const void *data, size_t size, const char *debug_path,
-		   const char **reason)
+int lp_report_load_as(struct lp_report **result, const struct lp_load *how, const void *data,
+		      size_t size, const char **reason)
 {
 	struct lp_report *report = calloc(1, sizeof(*report));
 	int r;
@@ -104,9 +104,9 @@ int lp_report_load(struct lp_report **result, const void *data, size_t size, con
 		return -ENOMEM;
 	report->program = report->cmdline = report->version = "";
 	if (lp_stream_is(data, size))
-		r = lp_report_load_raw(report, data, size, debug_path, reason);
+		r = lp_report_load_raw(report, how, data, size, reason);
 	else
-		r = lp_report_load_profile(report, data, size, reason);
+		r = lp_report_load_profile(report, how, data, size, reason);
 	if (r) {
 		lp_report_free(report);
 		return r;
@@ -116,6 +116,14 @@ int lp_report_load(struct lp_report **result, const void *data, size_t size, con
 		qsort(report->sites, report->site_count, sizeof(*report->sites), by_count);
 	*result = report;
 	return 0;
+}
+
+int lp_report_load(struct lp_report **report, const void *data, size_t size, const char *debug_path,
+		   const char **reason)
+{
+	const struct lp_load how = {LP_PROFILE_LEAK, debug_path, NULL};
+
+	return lp_report_load_as(report, &how, data, size, reason);
 }
 
 void lp_report_free(struct lp_report *report)
@@ -131,13 +139,40 @@ void lp_report_free(struct lp_report *report)
 	free(report);
 }
 
-uint64_t lp_report_leaked(const struct lp_report *report)
+static const char *const profile_names[] = {"goroutineleak", "goroutineleak", "goroutine"};
+
+const char *lp_profile_name(enum lp_profile profile)
+{
+	return profile_names[profile];
+}
+
+enum lp_profile lp_profile_find(const char *name)
+{
+	size_t i;
+
+	for (i = LP_PROFILE_GOROUTINE; i > LP_PROFILE_STORED; i--)
+		if (!strcmp(name, profile_names[i]))
+			break;
+	return (enum lp_profile)i;
+}
+
+uint64_t lp_report_total(const struct lp_report *report)
 {
 	uint64_t total = 0;
 	size_t i;
 
 	for (i = 0; i < report->site_count; i++)
 		total += report->sites[i].count;
+	return total;
+}
+
+uint64_t lp_report_leaked(const struct lp_report *report)
+{
+	uint64_t total = 0;
+	size_t i;
+
+	for (i = 0; i < report->site_count; i++)
+		total += report->sites[i].leaked ? report->sites[i].count : 0;
 	return total;
 }
 

@@ -22,6 +22,13 @@
 
 struct lp_place;
 
+/* Go's profiles that there are. */
+enum lp_profile {
+	LP_PROFILE_STORED,    /* to load: what a profile is of; of a raw snapshot, the leaks */
+	LP_PROFILE_LEAK,      /* "goroutineleak" */
+	LP_PROFILE_GOROUTINE, /* "goroutine": all of them */
+};
+
 struct lp_frame {
 	const char *function; /* "?" when unknown */
 	const char *system_name;
@@ -46,10 +53,11 @@ struct lp_label {
 	const char *value;
 };
 
-/* Goroutines that leaked at one place, with the same labels. */
+/* Goroutines of the profile that are at one place, with the same labels. */
 struct lp_site {
 	uint64_t count;
-	const char *wait;
+	const char *wait; /* Go's words; "running" and the like for one that does not wait */
+	bool leaked;
 	const struct lp_location *const *locations; /* innermost first */
 	size_t location_count;
 	struct lp_frame creator; /* FUNCTION NULL: unknown */
@@ -65,7 +73,7 @@ struct lp_report_goroutine {
 	uint64_t id;
 	uint64_t creator;
 	uint64_t waited_ns; /* 0: unknown */
-	uint32_t site;	    /* of a leaked one, else LP_NONE */
+	uint32_t site;
 };
 
 struct lp_report_mapping {
@@ -89,6 +97,7 @@ struct lp_report_note {
 };
 
 struct lp_report {
+	enum lp_profile profile; /* what SITES and GOROUTINES are of */
 	uint32_t pid;
 	uint32_t trigger;
 	uint32_t measured;
@@ -103,7 +112,7 @@ struct lp_report {
 	uint64_t states[LP_STATE_SLEEP + 1]; /* goroutines by state */
 	struct lp_site *sites;		     /* biggest first */
 	size_t site_count;
-	struct lp_report_goroutine *goroutines; /* leaked ones by id; none from a profile */
+	struct lp_report_goroutine *goroutines; /* by id; none from a profile */
 	size_t goroutine_count;
 	bool from_profile;
 	struct lp_report_mapping *mappings;
@@ -117,14 +126,33 @@ struct lp_report {
 	size_t kept_count;
 };
 
+/* How to load a report. */
+struct lp_load {
+	enum lp_profile profile; /* a file that is of another one is refused */
+	const char *debug_path;	 /* one more folder of debug files, or NULL */
+	const char *root;	 /* below which the target's files are looked for first, or NULL */
+};
+
 /*
- * Reads DATA, a raw snapshot or a profile. DEBUG_PATH: one more folder of debug files, or NULL.
- * Returns 0; -EBADMSG with a one-line constant reason at *REASON; -ENOMEM. *REPORT is to be freed
- * by lp_report_free.
+ * Reads DATA, a raw snapshot or a profile. Returns 0; -EBADMSG with a one-line constant reason at
+ * *REASON; -ENOMEM. *REPORT is to be freed by lp_report_free.
  */
+int lp_report_load_as(struct lp_report **report, const struct lp_load *how, const void *data,
+		      size_t size, const char **reason);
+
+/* The leaks. */
 int lp_report_load(struct lp_report **report, const void *data, size_t size, const char *debug_path,
 		   const char **reason);
 void lp_report_free(struct lp_report *report);
+
+/* "goroutineleak", "goroutine". */
+const char *lp_profile_name(enum lp_profile profile);
+
+/* The profile of that NAME; LP_PROFILE_STORED: there is none. */
+enum lp_profile lp_profile_find(const char *name);
+
+/* How many goroutines the profile has. */
+uint64_t lp_report_total(const struct lp_report *report);
 
 /* How many goroutines are leaked. */
 uint64_t lp_report_leaked(const struct lp_report *report);
@@ -149,8 +177,8 @@ int lp_report_pack(const struct lp_report *report, const struct lp_report *const
 /* For a person. COLOUR: with escape sequences. These return 0 or -errno of a failed write. */
 int lp_report_text(const struct lp_report *report, FILE *file, bool colour);
 
-/* SITE alone, as the text of a report has it. */
-void lp_site_text(const struct lp_site *site, FILE *file, bool colour);
+/* SITE alone, as the text of a report has it. ALL: live ones stand between. */
+void lp_site_text(const struct lp_site *site, bool all, FILE *file, bool colour);
 
 /* One line: counts, or why nothing was measured. */
 int lp_report_summary(const struct lp_report *report, FILE *file);
@@ -182,10 +210,10 @@ const struct lp_location *lp_report_find(const struct lp_report *report, uint64_
  * none. */
 const struct lp_frame *lp_site_frame(const struct lp_site *site);
 
-int lp_report_load_raw(struct lp_report *report, const void *data, size_t size,
-		       const char *debug_path, const char **reason);
-int lp_report_load_profile(struct lp_report *report, const void *data, size_t size,
-			   const char **reason);
+int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, const void *data,
+		       size_t size, const char **reason);
+int lp_report_load_profile(struct lp_report *report, const struct lp_load *how, const void *data,
+			   size_t size, const char **reason);
 
 /* profile.c: debug=1 is a form of the profile. */
 int lp_report_write_debug1(const struct lp_report *report, FILE *file);

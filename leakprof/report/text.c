@@ -61,6 +61,24 @@ static uint64_t total_of(const struct lp_report *report, enum lp_figure figure)
 	return report->figures[figure];
 }
 
+/* "12 goroutines at 5 sites: 1 running, 8 waiting, 3 IO wait; 4 of them leaked" */
+static void write_states(const struct lp_report *report, FILE *file)
+{
+	uint64_t total = lp_report_total(report);
+	const char *gap = ": ";
+	uint32_t state;
+
+	fprintf(file, "%" PRIu64 " goroutine%s at %zu site%s", total, plural(total),
+		report->site_count, plural(report->site_count));
+	for (state = LP_STATE_RUNNING; state <= LP_STATE_SLEEP; state++) {
+		if (!report->states[state])
+			continue;
+		fprintf(file, "%s%" PRIu64 " %s", gap, report->states[state], lp_state_name(state));
+		gap = ", ";
+	}
+	fprintf(file, "; %" PRIu64 " of them leaked\n", lp_report_leaked(report));
+}
+
 int lp_report_summary(const struct lp_report *report, FILE *file)
 {
 	uint64_t leaked = lp_report_leaked(report);
@@ -69,6 +87,8 @@ int lp_report_summary(const struct lp_report *report, FILE *file)
 
 	if (unmeasured)
 		fprintf(file, "nothing measured: %s\n", unmeasured);
+	else if (report->profile == LP_PROFILE_GOROUTINE)
+		write_states(report, file);
 	else if (leaked)
 		fprintf(file,
 			"%" PRIu64 " leaked goroutine%s at %zu site%s (%" PRIu64 " live, %" PRIu64
@@ -103,13 +123,16 @@ static void write_frame(FILE *file, const struct lp_frame *frame, uint64_t addre
 	fputc('\n', file);
 }
 
-void lp_site_text(const struct lp_site *site, FILE *file, bool colour)
+/* ALL: live ones stand between. */
+void lp_site_text(const struct lp_site *site, bool all, FILE *file, bool colour)
 {
+	const char *start = !colour ? "" : site->leaked ? BOLD RED : BOLD;
 	size_t i;
 	size_t j;
 
-	fprintf(file, "\n%s%" PRIu64 " goroutine%s [%s]%s", colour ? BOLD RED : "", site->count,
-		plural(site->count), *site->wait ? site->wait : "waiting", colour ? PLAIN : "");
+	fprintf(file, "\n%s%" PRIu64 " goroutine%s [%s%s]%s", start, site->count,
+		plural(site->count), *site->wait ? site->wait : "waiting",
+		site->leaked && all ? " (leaked)" : "", colour ? PLAIN : "");
 	if (site->oldest_ns) {
 		fputs(", waiting for ", file);
 		write_duration(file, site->oldest_ns);
@@ -176,7 +199,8 @@ int lp_report_text(const struct lp_report *report, FILE *file, bool colour)
 			report->runtimes[i].finished);
 	lp_report_summary(report, file);
 	for (i = 0; i < report->site_count; i++)
-		lp_site_text(&report->sites[i], file, colour);
+		lp_site_text(&report->sites[i], report->profile == LP_PROFILE_GOROUTINE, file,
+			     colour);
 	write_notes(report, file);
 	return result(file);
 }
@@ -189,7 +213,7 @@ static int write_goroutine(const struct lp_report *report,
 	const struct lp_site *site = &report->sites[goroutine->site];
 	struct pp_goroutine text = {.id = goroutine->id,
 				    .state = *site->wait ? site->wait : "waiting",
-				    .leaked = true,
+				    .leaked = site->leaked,
 				    .minutes = (int64_t)(goroutine->waited_ns / 60000000000u),
 				    .creator = goroutine->creator};
 	struct pp_frame *frames;

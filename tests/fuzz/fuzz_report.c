@@ -64,10 +64,11 @@ static size_t damage(unsigned char *data, size_t size)
 
 static void read_report(const void *data, size_t size, FILE *null)
 {
+	const struct lp_load how = {.profile = (enum lp_profile)pick(LP_PROFILE_GOROUTINE + 1)};
 	struct lp_report *report;
 	const char *reason;
 
-	if (lp_report_load(&report, data, size, NULL, &reason))
+	if (lp_report_load_as(&report, &how, data, size, &reason))
 		return;
 	lp_report_text(report, null, true);
 	lp_report_info(report, null);
