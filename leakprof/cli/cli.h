@@ -46,6 +46,9 @@ int lp_verb_version(int argc, char **argv);
 /* Remembers the one line that main prints, and returns CODE. */
 int lp_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* That line. */
+const char *lp_failure(void);
+
 /* lp_fail for a wrong command line, with a hint at --help. */
 int lp_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -81,6 +84,17 @@ int lp_read_profile_name(const char *name, enum lp_profile *profile);
 
 /* Whether text on FILE may be coloured. */
 bool lp_may_colour(FILE *file);
+
+/* --- baseline.c --- */
+
+struct lp_results;
+
+/* Loads the baseline in the file PATH. UPDATE: there need be none yet, then it is NULL. Returns 0
+ * or an exit code. */
+int lp_baseline_load(const char *path, bool update, struct lp_report **baseline);
+
+/* Adds what was found to it. Returns 0 or an exit code. */
+int lp_baseline_update(const char *path, const struct lp_results *results);
 
 /* --- socket.c --- */
 
