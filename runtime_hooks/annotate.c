@@ -284,6 +284,13 @@ static void api_check(struct leakprof_goroutine *goroutine, int call, const void
 	lp_check_call(goroutine, call, argument, __builtin_return_address(0));
 }
 
+static int api_stats(struct leakprof_stats *stats)
+{
+	if (!lp_pid || lp_pid != (int)LP_SYS0(SYS_getpid))
+		return -ENOSYS;
+	return lp_stats_read(stats);
+}
+
 LP_EXPORT const struct leakprof_api leakprof_api_v1 = {
 	.size = sizeof(leakprof_api_v1),
 	.abi = LEAKPROF_ABI,
@@ -299,4 +306,5 @@ LP_EXPORT const struct leakprof_api leakprof_api_v1 = {
 	.labels = api_labels,
 	.collect = api_collect,
 	.check = api_check,
+	.stats = api_stats,
 };

@@ -43,6 +43,9 @@ int lp_verb_version(int argc, char **argv);
 /* Remembers the one line that main prints, and returns CODE. */
 int lp_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What the calling thread's last lp_fail said: main prints that of its own thread. */
+const char *lp_failure(void);
+
 /* lp_fail for a wrong command line, with a hint at --help. */
 int lp_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

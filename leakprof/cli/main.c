@@ -34,7 +34,7 @@ static const struct lp_verb verbs[] = {
 	{"version", "", "print the version", "", lp_verb_version},
 };
 
-static char message[1024];
+static __thread char message[1024];
 const struct lp_verb *lp_current_verb;
 
 int lp_fail(int code, const char *format, ...)
@@ -45,6 +45,11 @@ int lp_fail(int code, const char *format, ...)
 	vsnprintf(message, sizeof(message), format, arguments);
 	va_end(arguments);
 	return code;
+}
+
+const char *lp_failure(void)
+{
+	return message;
 }
 
 int lp_usage(const char *format, ...)
