@@ -30,6 +30,10 @@ static const struct lp_verb verbs[] = {
 	 "                     profile is of; of a raw snapshot, the leaks\n",
 	 lp_verb_report},
 	{"info", "FILE", "print what was seen and measured", "", lp_verb_info},
+	{"top", "[options] PID", "watch what a running program's goroutines do",
+	 "      --interval TIME how often (default 1s)\n"
+	 "      --once          print once and end\n",
+	 lp_verb_top},
 	{"help", "[VERB|options]", "explain a verb, or LEAKPROF_OPTIONS", "", lp_verb_help},
 	{"version", "", "print the version", "", lp_verb_version},
 };
