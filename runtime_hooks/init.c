@@ -21,6 +21,7 @@
 
 struct lp_options lp_options;
 int lp_pid;
+bool lp_forked;
 const char *lp_dormant_reason;
 
 static int exit_collected;
@@ -147,6 +148,7 @@ static void after_fork(void)
 	if (!lp_pid)
 		return;
 	lp_pid = (int)LP_SYS0(SYS_getpid);
+	lp_forked = true;
 	exit_collected = 0;
 	lp_registry_after_fork();
 	lp_annotations_after_fork();

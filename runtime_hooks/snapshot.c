@@ -166,6 +166,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.time_ns = lp_sys_clock_ns(CLOCK_REALTIME),
 		.process_start_ns = start_ns,
 		.start_ns = begin,
+		.forked = lp_forked,
 		.options = &lp_options,
 		.dormant = lp_dormant_reason,
 		.usable = lp_heap_usable(),

@@ -29,6 +29,9 @@ extern struct lp_options lp_options;
  * yet. */
 extern int lp_pid;
 
+/* It is a child that goes on with its parent's program. */
+extern bool lp_forked;
+
 /* Why leakprof gave up in this process; NULL: it has not. */
 extern const char *lp_dormant_reason;
 

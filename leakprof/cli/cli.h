@@ -21,6 +21,7 @@ enum lp_exit {
 	LP_EXIT_FAILED = 5,	/* the collection failed */
 	LP_EXIT_INPUT = 6,	/* a file that cannot be read or is damaged */
 	LP_EXIT_OUTPUT = 7,	/* a file that cannot be written */
+	LP_EXIT_TIMEOUT = 124,	/* check: the program took too long, as timeout(1) has it */
 	LP_EXIT_NOT_EXECUTABLE = 126,
 	LP_EXIT_NOT_FOUND = 127,
 };
@@ -34,9 +35,12 @@ struct lp_verb {
 };
 
 int lp_verb_run(int argc, char **argv);
+int lp_verb_check(int argc, char **argv);
+int lp_verb_diff(int argc, char **argv);
 int lp_verb_snapshot(int argc, char **argv);
 int lp_verb_report(int argc, char **argv);
 int lp_verb_info(int argc, char **argv);
+int lp_verb_serve(int argc, char **argv);
 int lp_verb_top(int argc, char **argv);
 int lp_verb_help(int argc, char **argv);
 int lp_verb_version(int argc, char **argv);

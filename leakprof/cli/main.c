@@ -17,6 +17,28 @@ static const struct lp_verb verbs[] = {
 	 "                     %t seconds, %% percent\n"
 	 "  -q, --quiet        no summary on standard error\n",
 	 lp_verb_run},
+	{"check", "[options] [--] PROGRAM [ARGUMENTS]",
+	 "run a program and fail when goroutines are left",
+	 "      --exitcode N       what to exit with when there are leaks (default 23)\n"
+	 "      --mode MODE        unreachable (default): nothing can make them go on; alive: all "
+	 "that\n"
+	 "                         are still there\n"
+	 "      --timeout TIME     end the program after so long\n"
+	 "      --follow LIST      children to check too: fork,exec (default) or none\n"
+	 "      --suppressions FILE  leaks to put aside: lines of KIND:PATTERN, as "
+	 "LeakSanitizer's, with\n"
+	 "                         leak, top, any, created, lib, state\n"
+	 "      --suppress RULE    one such line\n"
+	 "      --gen-suppressions print lines for the leaks that were found\n"
+	 "      --baseline FILE    a profile of leaks that are known: only new ones and more of "
+	 "them fail\n"
+	 "      --format LIST      text, json, junit, sarif, github, pprof, each with :FILE or "
+	 "without\n"
+	 "  -q, --quiet            no text where there is nothing to tell\n",
+	 lp_verb_check},
+	{"diff", "[options] BEFORE AFTER", "compare the leaks in two profiles",
+	 "  -o, --output FILE  instead, the difference as a profile for go tool pprof\n",
+	 lp_verb_diff},
 	{"snapshot", "[options] PID", "profile a running program that has the shim loaded",
 	 "  -o, --output FILE  the profile (default leakprof.%p.pb.gz; -: standard output;\n"
 	 "                     a name that ends in .raw gets the raw snapshot)\n"
@@ -30,6 +52,15 @@ static const struct lp_verb verbs[] = {
 	 "                     profile is of; of a raw snapshot, the leaks\n",
 	 lp_verb_report},
 	{"info", "FILE", "print what was seen and measured", "", lp_verb_info},
+	{"serve", "[options] (PID... | -- PROGRAM [ARGUMENTS])",
+	 "serve profiles and metrics of running programs over HTTP",
+	 "      --listen ADDRESS  default 127.0.0.1:6070; [::1]:PORT, unix:PATH\n"
+	 "      --token-file FILE who asks must show this token; needed for other addresses\n"
+	 "      --socket-mode MODE permissions of a unix socket (default 0600)\n"
+	 "      --interval TIME   collect so often by itself (default 1m; 0: only on request)\n"
+	 "      --timeout TIME    how long a collection may take (default 10s)\n"
+	 "  -q, --quiet           say nothing on standard error\n",
+	 lp_verb_serve},
 	{"top", "[options] PID", "watch what a running program's goroutines do",
 	 "      --interval TIME how often (default 1s)\n"
 	 "      --once          print once and end\n",
@@ -98,7 +129,7 @@ static int print_help(const struct lp_verb *verb)
 	if (*verb->options)
 		printf("\n%s", verb->options);
 	fflush(stdout);
-	if (verb->run == lp_verb_run)
+	if (verb->run == lp_verb_run || verb->run == lp_verb_check)
 		lp_options_help(1, LP_OPT_RUN);
 	return LP_EXIT_OK;
 }

@@ -287,7 +287,7 @@ static int send_signal(const struct lp_target *target, uint64_t value)
 		       (int)target->pid, strerror(errno));
 }
 
-static int64_t now_ms(void)
+int64_t lp_now_ms(void)
 {
 	struct timespec now;
 
@@ -304,7 +304,7 @@ static bool wait_for(const struct lp_target *target, const struct ear *ear, int6
 				 {.fd = target->pidfd, .events = POLLIN}};
 	int64_t left;
 
-	while ((left = until - now_ms()) >= 0) {
+	while ((left = until - lp_now_ms()) >= 0) {
 		if (poll(ready, 2, (int)left) <= 0)
 			continue;
 		if (ready[0].revents)
@@ -320,7 +320,7 @@ static int hear(const struct lp_target *target, const struct ear *ear, enum lp_a
 		int timeout_ms, void **data, size_t *size)
 {
 	uint64_t value = (uint64_t)what << LP_ASK_SHIFT | ear->token;
-	int64_t until = now_ms() + timeout_ms;
+	int64_t until = lp_now_ms() + timeout_ms;
 	bool ended = false;
 	bool came;
 	pid_t peer;
@@ -328,13 +328,13 @@ static int hear(const struct lp_target *target, const struct ear *ear, enum lp_a
 	int r;
 
 	do {
-		int64_t next = what == LP_ASK_STATS ? now_ms() + STATS_AGAIN_MS : until;
+		int64_t next = what == LP_ASK_STATS ? lp_now_ms() + STATS_AGAIN_MS : until;
 
 		code = send_signal(target, value);
 		if (code)
 			return code;
 		came = wait_for(target, ear, next < until ? next : until, &ended);
-	} while (!came && !ended && now_ms() < until);
+	} while (!came && !ended && lp_now_ms() < until);
 	if (!came && ended)
 		return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
 	r = came ? lp_accept(ear->fd, 0, target->uid, &peer, data, size) : -ETIMEDOUT;

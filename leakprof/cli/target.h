@@ -47,6 +47,9 @@ int lp_target_load(const struct lp_target *target, enum lp_profile profile, cons
 /* Returns an exit code. */
 int lp_target_stats(const struct lp_target *target, int timeout_ms, struct leakprof_stats *stats);
 
+/* CLOCK_MONOTONIC in milliseconds. */
+int64_t lp_now_ms(void);
+
 /* TEXT as a PID, or 0. */
 pid_t lp_read_pid(const char *text);
 

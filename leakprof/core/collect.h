@@ -30,6 +30,7 @@ struct lp_collect_input {
 	uint64_t time_ns;
 	uint64_t process_start_ns;
 	uint64_t start_ns; /* CLOCK_MONOTONIC when the trigger arrived */
+	bool forked;	   /* since the program was started */
 	const struct lp_options *options;
 	const char *dormant;	    /* why nothing can be measured, or NULL */
 	const char *heap_untracked; /* why, or NULL */

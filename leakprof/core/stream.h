@@ -87,6 +87,12 @@ struct lp_raw_process {
 	uint32_t shim;	   /* string: version of the shim */
 	uint64_t time_ns;  /* when the target was stopped */
 	uint64_t start_ns; /* when the process started */
+	uint32_t flags;	   /* enum lp_process_flag bits */
+	uint32_t reserved;
+};
+
+enum lp_process_flag {
+	LP_PROCESS_FORKED = 1, /* a child that goes on with its parent's program */
 };
 
 struct lp_raw_figure {

@@ -232,6 +232,7 @@ static void put_process(struct writer *writer)
 		.shim = add_string(writer, LP_VERSION),
 		.time_ns = input->time_ns,
 		.start_ns = input->process_start_ns,
+		.flags = input->forked ? LP_PROCESS_FORKED : 0,
 	};
 
 	put_section(writer, LP_SEC_PROCESS, &process, sizeof(process), NULL, 0);

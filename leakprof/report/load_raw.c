@@ -591,6 +591,7 @@ static void copy_process(struct loader *loader)
 	report->trigger = process->trigger;
 	report->measured = process->measured;
 	report->serial = process->serial;
+	report->forked = process->flags & LP_PROCESS_FORKED;
 	report->program = lp_report_keep(report, text(loader, process->exe));
 	report->cmdline = lp_report_keep(report, text(loader, process->cmdline));
 	report->version = lp_report_keep(report, text(loader, process->shim));

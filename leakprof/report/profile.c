@@ -172,7 +172,10 @@ static void read_facts(struct lp_report *report, const char *comment)
 	lp_report_read_comment(report, text);
 }
 
-static struct pp_builder *build(const struct lp_report *report)
+/* OWNERS: of which report each site is, whose mappings its locations name; NULL: of REPORT.
+ * COMMENT: in place of what REPORT knows, or NULL. */
+static struct pp_builder *build(const struct lp_report *report,
+				const struct lp_report *const *owners, const char *comment)
 {
 	struct pp_builder *builder = pp_builder_new(lp_profile_name(report->profile), "count");
 	size_t i;
@@ -190,20 +193,29 @@ static struct pp_builder *build(const struct lp_report *report)
 								raw->path, raw->build_id, true});
 	}
 	for (i = 0; i < report->site_count; i++)
-		add_site(builder, report, &report->sites[i]);
+		add_site(builder, owners ? owners[i] : report, &report->sites[i]);
 	drop_runtime_frames(builder, report);
-	add_comments(builder, report);
+	if (comment)
+		pp_builder_comment(builder, comment);
+	else
+		add_comments(builder, report);
 	return builder;
 }
 
-int lp_report_profile(const struct lp_report *report, void **data, size_t *size)
+int lp_report_pack(const struct lp_report *report, const struct lp_report *const *owners,
+		   const char *comment, void **data, size_t *size)
 {
-	struct pp_builder *builder = build(report);
+	struct pp_builder *builder = build(report, owners, comment);
 	const pp_profile *profile = builder ? pp_builder_finish(builder) : NULL;
 	int r = profile ? pp_pack(profile, data, size) : -ENOMEM;
 
 	pp_builder_free(builder);
 	return r;
+}
+
+int lp_report_profile(const struct lp_report *report, void **data, size_t *size)
+{
+	return lp_report_pack(report, NULL, NULL, data, size);
 }
 
 static int64_t offset_of(void *context, const Perftools__Profiles__Location *message, size_t line)
@@ -215,7 +227,7 @@ static int64_t offset_of(void *context, const Perftools__Profiles__Location *mes
 
 int lp_report_write_debug1(const struct lp_report *report, FILE *file)
 {
-	struct pp_builder *builder = build(report);
+	struct pp_builder *builder = build(report, NULL, NULL);
 	const pp_profile *profile = builder ? pp_builder_finish(builder) : NULL;
 	int r = -ENOMEM;
 
@@ -338,6 +350,8 @@ static int read_sample(struct reading *reading, const Perftools__Profiles__Sampl
 
 	if (!locations)
 		return -ENOMEM;
+	if (sample->value[sample->n_value - 1] < 0)
+		return -EBADMSG;
 	site->count = (uint64_t)sample->value[sample->n_value - 1];
 	read_labels(report, reading->profile, sample, site);
 	for (i = 0; i < sample->n_location_id; i++) {
@@ -421,12 +435,14 @@ int lp_report_load_profile(struct lp_report *report, const struct lp_load *how, 
 	/* Go's own goroutine profiles have the same sample type, and say nothing of leaks. */
 	if (report->profile == LP_PROFILE_GOROUTINE && !has_facts(profile))
 		report->profile = LP_PROFILE_STORED;
-	if (report->profile && how->profile && report->profile != how->profile)
+	if (report->profile && how->profile && report->profile != how->profile) {
 		*reason = report->profile == LP_PROFILE_LEAK
 				  ? "it is a profile of leaks only (goroutineleak)"
 				  : "it is a profile of all goroutines (goroutine), not of leaks";
-	else if (report->profile)
+	} else if (report->profile) {
+		*reason = "it is a difference of two profiles: look at it with go tool pprof";
 		r = read_profile(report, profile);
+	}
 	pp_free(profile);
 	return r;
 }

@@ -102,6 +102,7 @@ struct lp_report {
 	uint32_t trigger;
 	uint32_t measured;
 	uint32_t serial;
+	bool forked; /* a child that goes on with its parent's program; unknown from a profile */
 	const char *program;
 	const char *cmdline;
 	const char *version; /* of the leakprof that measured */
@@ -165,8 +166,19 @@ void lp_report_name(const struct lp_report *report, const char *pattern, char *n
 /* The profile as gzip'd pprof, to be freed. Returns 0 or -ENOMEM. */
 int lp_report_profile(const struct lp_report *report, void **data, size_t *size);
 
+/*
+ * As lp_report_profile, of sites of several reports: OWNERS says for each site of REPORT which
+ * report its locations are of (NULL: all of REPORT). COMMENT, if not NULL, stands in place of what
+ * REPORT knows, and counts may be negative (as int64_t).
+ */
+int lp_report_pack(const struct lp_report *report, const struct lp_report *const *owners,
+		   const char *comment, void **data, size_t *size);
+
 /* For a person. COLOUR: with escape sequences. These return 0 or -errno of a failed write. */
 int lp_report_text(const struct lp_report *report, FILE *file, bool colour);
+
+/* SITE alone, as the text of a report has it. ALL: live ones stand between. */
+void lp_site_text(const struct lp_site *site, bool all, FILE *file, bool colour);
 
 /* One line: counts, or why nothing was measured. */
 int lp_report_summary(const struct lp_report *report, FILE *file);

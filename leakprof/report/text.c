@@ -124,7 +124,7 @@ static void write_frame(FILE *file, const struct lp_frame *frame, uint64_t addre
 }
 
 /* ALL: live ones stand between. */
-static void write_site(const struct lp_site *site, bool all, FILE *file, bool colour)
+void lp_site_text(const struct lp_site *site, bool all, FILE *file, bool colour)
 {
 	const char *start = !colour ? "" : site->leaked ? BOLD RED : BOLD;
 	size_t i;
@@ -199,8 +199,8 @@ int lp_report_text(const struct lp_report *report, FILE *file, bool colour)
 			report->runtimes[i].finished);
 	lp_report_summary(report, file);
 	for (i = 0; i < report->site_count; i++)
-		write_site(&report->sites[i], report->profile == LP_PROFILE_GOROUTINE, file,
-			   colour);
+		lp_site_text(&report->sites[i], report->profile == LP_PROFILE_GOROUTINE, file,
+			     colour);
 	write_notes(report, file);
 	return result(file);
 }
