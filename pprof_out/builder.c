@@ -132,19 +132,24 @@ struct pp_builder *pp_builder_new(const char *type, const char *unit)
 	return builder;
 }
 
+static void free_sample(Perftools__Profiles__Sample *sample)
+{
+	size_t i;
+
+	for (i = 0; i < sample->n_label; i++)
+		free(sample->label[i]);
+	free(sample->label);
+	free(sample->location_id);
+	free(sample->value);
+	free(sample);
+}
+
 static void free_samples(pp_profile *profile)
 {
 	size_t i;
-	size_t j;
 
-	for (i = 0; i < profile->n_sample; i++) {
-		for (j = 0; j < profile->sample[i]->n_label; j++)
-			free(profile->sample[i]->label[j]);
-		free(profile->sample[i]->label);
-		free(profile->sample[i]->location_id);
-		free(profile->sample[i]->value);
-		free(profile->sample[i]);
-	}
+	for (i = 0; i < profile->n_sample; i++)
+		free_sample(profile->sample[i]);
 	free(profile->sample);
 }
 
@@ -365,6 +370,23 @@ void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids,
 				 builder->profile.n_sample - 1);
 	}
 	free(key);
+}
+
+void pp_builder_drop_zero(struct pp_builder *builder)
+{
+	pp_profile *profile = &builder->profile;
+	size_t kept = 0;
+	size_t i;
+
+	/* What is looked up afterwards would lead to wrong places. */
+	forget(&builder->samples);
+	for (i = 0; i < profile->n_sample; i++) {
+		if (profile->sample[i]->value[0])
+			profile->sample[kept++] = profile->sample[i];
+		else
+			free_sample(profile->sample[i]);
+	}
+	profile->n_sample = kept;
 }
 
 const pp_profile *pp_builder_finish(struct pp_builder *builder)

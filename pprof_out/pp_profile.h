@@ -72,6 +72,9 @@ uint64_t pp_builder_location(struct pp_builder *builder, uint64_t mapping_id, ui
 void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
 		       int64_t value, const struct pp_label *labels, size_t label_count);
 
+/* Leaves out the samples whose value is 0. */
+void pp_builder_drop_zero(struct pp_builder *builder);
+
 /* The profile, owned by BUILDER and complete; NULL: memory ran out on the way. */
 const pp_profile *pp_builder_finish(struct pp_builder *builder);
 
@@ -97,6 +100,13 @@ const char *pp_invalid(const pp_profile *profile);
 
 /* The text of string INDEX of a valid profile. */
 const char *pp_string(const pp_profile *profile, int64_t index);
+
+/*
+ * What SECOND has more than FIRST, both valid, of one sample type: samples of the same locations
+ * and labels are subtracted, those that come to nothing left out; values may be negative. The time
+ * is SECOND's, the duration that from FIRST. Comments are left out. NULL: no memory.
+ */
+struct pp_builder *pp_delta(const pp_profile *first, const pp_profile *second);
 
 /* --- Go's text forms --- */
 

@@ -306,6 +306,13 @@ static void api_check(struct leakprof_goroutine *goroutine, int call, const void
 	lp_check_call(goroutine, call, argument, __builtin_return_address(0));
 }
 
+static int api_stats(struct leakprof_stats *stats)
+{
+	if (!lp_pid || lp_pid != (int)LP_SYS0(SYS_getpid))
+		return -ENOSYS;
+	return lp_stats_read(stats);
+}
+
 LP_EXPORT const struct leakprof_api leakprof_api_v1 = {
 	.size = sizeof(leakprof_api_v1),
 	.abi = LEAKPROF_ABI,
@@ -326,4 +333,5 @@ LP_EXPORT const struct leakprof_api leakprof_api_v1 = {
 	.scope_end = api_scope_end,
 	.ignore_current = lp_scope_ignore_current,
 	.settle_by = api_settle_by,
+	.stats = api_stats,
 };

@@ -6,15 +6,11 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/collect.h"
-#include "core/protocol.h"
 #include "core/sys.h"
 #include "runtime_hooks/target.h"
 
@@ -24,14 +20,6 @@ static char *append(char *at, const char *end, const char *text)
 {
 	while (*text && at + 1 < end)
 		*at++ = *text++;
-	*at = 0;
-	return at;
-}
-
-static char *append_hex(char *at, uint32_t number, int digits)
-{
-	while (digits-- > 0)
-		*at++ = "0123456789abcdef"[number >> (4 * digits) & 15];
 	*at = 0;
 	return at;
 }
@@ -52,55 +40,21 @@ static char *append_decimal(char *at, uint32_t number)
 
 /* --- To a requester --- */
 
-static int connect_to(const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct ucred peer = {0};
-	int size = sizeof(peer);
-	size_t length = strlen(name);
-	long fd;
-	long r;
-
-	if (length + 1 > sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path + 1, name, length);
-	fd = LP_SYS3(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return (int)fd;
-	r = LP_SYS3(SYS_connect, fd, &address, offsetof(struct sockaddr_un, sun_path) + 1 + length);
-	if (!r)
-		r = LP_SYS5(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
-	if (!r && peer.uid && peer.uid != (uid_t)LP_SYS0(SYS_geteuid))
-		r = -EPERM;
-	/* Not where a standard descriptor was closed: those go. */
-	if (!r)
-		r = LP_SYS3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
-	lp_sys_close((int)fd);
-	return (int)r;
-}
-
 int lp_deliver_open(struct lp_delivery *delivery)
 {
 	const struct lp_request *request = delivery->request;
-	char name[64];
 
 	delivery->fd = request->check ? request->check->reply : -1;
 	lp_options_expand(lp_options.output, (uint32_t)lp_pid, delivery->serial, lp_program_name(),
 			  delivery->seconds, delivery->output, sizeof(delivery->output));
 	if (request->check)
 		return 0;
-	if (request->trigger == LP_TRIGGER_SIGNAL) {
-		char *at = append(name, name + sizeof(name), "leakprof/");
-
-		at = append_decimal(at, request->peer);
-		*at++ = '/';
-		append_hex(at, request->token, 8);
-		delivery->fd = connect_to(name);
-	} else if (lp_options.connect[0]) {
-		delivery->fd = connect_to(lp_options.connect);
-	} else {
+	if (request->trigger == LP_TRIGGER_SIGNAL)
+		delivery->fd = lp_connect_token(request->token, true);
+	else if (lp_options.connect[0])
+		delivery->fd = lp_connect_name(lp_options.connect);
+	else
 		return 0;
-	}
 	return delivery->fd < 0 ? delivery->fd : 0;
 }
 

@@ -158,6 +158,7 @@ static void after_fork(void)
 	lp_threads_after_fork();
 	lp_stop_after_fork();
 	lp_snapshot_after_fork();
+	lp_stats_after_fork();
 	start_interval();
 }
 

@@ -5,14 +5,16 @@
  * what it does.
  *
  * It arrives as
- *     si_code SI_QUEUE  from `leakprof snapshot`: si_pid and si_value name the requester
- * (protocol.h) si_code SI_TIMER  from the interval timer si_code CLD_*     when the snapshot
- * process ends si_code LP_STOP   from the coordinator of a collection, to each thread
+ *     si_code SI_QUEUE   from `leakprof snapshot`: si_value names the requester (protocol.h)
+ *     si_code SI_TIMER   from the interval timer
+ *     si_code CLD_*      when the snapshot process ends
+ *     LP_STOP_CODE       from the coordinator of a collection, to each thread
  */
 #include <errno.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
+#include "core/protocol.h"
 #include "core/sys.h"
 #include "runtime_hooks/target.h"
 
@@ -21,14 +23,23 @@ int lp_signal;
 static void request_from(const siginfo_t *info, void *context)
 {
 	struct lp_request request = {.trigger = LP_TRIGGER_SIGNAL};
+	uint64_t value = (uintptr_t)info->si_value.sival_ptr;
 
 	if (info->si_code == SI_TIMER)
 		request.trigger = LP_TRIGGER_INTERVAL;
 	else if (info->si_code != SI_QUEUE)
 		return;
-	request.peer = (uint32_t)info->si_pid;
-	request.token = (uint32_t)info->si_value.sival_int;
-	lp_collect(&request, context, 0);
+	request.token = value & LP_TOKEN_MASK;
+	if (info->si_code == SI_QUEUE && value >> LP_ASK_SHIFT == LP_ASK_STATS)
+		lp_stats_send(request.token);
+	else
+		lp_collect(&request, context, 0);
+}
+
+static void reap(void)
+{
+	lp_snapshot_reap();
+	lp_stats_reap();
 }
 
 static void handler(int number, siginfo_t *info, void *context)
@@ -47,7 +58,7 @@ static void handler(int number, siginfo_t *info, void *context)
 		return;
 	lp_restart(context);
 	if (info->si_code >= CLD_EXITED && info->si_code <= CLD_CONTINUED)
-		lp_snapshot_reap();
+		reap();
 	else if (info->si_code != LP_STOP_CODE)
 		request_from(info, context);
 	lp_stop_here(self, context);

@@ -30,6 +30,7 @@
 #include "core/own.h"
 #include "core/protocol.h"
 #include "core/sys.h"
+#include "leakprof.h"
 #include "runtime_hooks/adapters/adapters.h"
 #include "runtime_hooks/target.h"
 
@@ -49,12 +50,25 @@ struct control {
 	uint64_t target_bytes;
 };
 
+/* In the same page: of the last snapshot that came to verdicts, written by it. */
+struct outcome {
+	uint64_t time_ns; /* written last; 0: none */
+	uint64_t leaked;
+	uint64_t pause_ns;
+	uint64_t duration_ns;
+	uint64_t bytes;
+};
+
+#define OUTCOME_AT 1024 /* in the page */
+_Static_assert(sizeof(struct control) <= OUTCOME_AT, "the control page");
+
 static struct control *control;
 static struct lp_history *history;
 static char *stack;
 static uint32_t busy;
 static uint32_t serial;
 static uint64_t failures;
+static uint64_t pause_ns;	 /* of all snapshots */
 static int running[RUNNING_MAX]; /* snapshot processes that were not reaped; 0: none */
 static uint64_t start_ns;
 static uintptr_t roots[ROOTS_MAX];
@@ -279,6 +293,26 @@ static int collect(struct lp_collection *collection, const struct lp_collect_inp
 	return 0;
 }
 
+static struct outcome *outcome(void)
+{
+	return (struct outcome *)((char *)control + OUTCOME_AT);
+}
+
+/* Snapshots that overlap: the one that ends last is the last one. */
+static void tell_outcome(const struct lp_collection *collection)
+{
+	struct outcome *told = outcome();
+
+	if (collection->measured == LP_MEASURED_FAILED)
+		return;
+	__atomic_store_n(&told->time_ns, 0, __ATOMIC_RELEASE);
+	told->leaked = collection->figures[LP_FIG_LEAKED];
+	told->pause_ns = collection->figures[LP_FIG_PAUSE_NS];
+	told->duration_ns = collection->figures[LP_FIG_TOTAL_NS];
+	told->bytes = collection->figures[LP_FIG_SNAPSHOT_BYTES];
+	__atomic_store_n(&told->time_ns, collection->input->time_ns, __ATOMIC_RELEASE);
+}
+
 static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint64_t begin,
 						    int stopped)
 {
@@ -304,6 +338,7 @@ static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint6
 		copy_figures(&collection);
 		collection.figures[LP_FIG_SNAPSHOT_BYTES] = lp_own_bytes() - target_bytes;
 		r = lp_deliver(&delivery, &collection);
+		tell_outcome(&collection);
 	}
 	LP_SYS1(SYS_exit_group, r ? 1 : 0);
 	__builtin_unreachable();
@@ -378,6 +413,7 @@ static void run_job(void *argument)
 	control->stop_ns = stopped - begin;
 	control->clone_ns = cloned - stopped;
 	control->pause_ns = lp_sys_clock_ns(CLOCK_MONOTONIC) - begin;
+	pause_ns += control->pause_ns;
 	signal_word(&control->released);
 	job->result = pid < 0 ? (int)pid : 0;
 	if (pid < 0)
@@ -517,6 +553,24 @@ void lp_snapshot_reap(void)
 	}
 }
 
+void lp_snapshot_stats(struct leakprof_stats *stats)
+{
+	const struct outcome *told = control ? outcome() : NULL;
+
+	stats->start_ns = start_ns;
+	stats->snapshots = serial;
+	stats->failures = failures;
+	stats->pause_ns = pause_ns;
+	stats->target_bytes = lp_own_bytes() - history_unused();
+	stats->snapshot_ns = told ? __atomic_load_n(&told->time_ns, __ATOMIC_ACQUIRE) : 0;
+	if (!stats->snapshot_ns)
+		return;
+	stats->leaked = told->leaked;
+	stats->last_pause_ns = told->pause_ns;
+	stats->last_duration_ns = told->duration_ns;
+	stats->last_bytes = told->bytes;
+}
+
 /* --- The control page --- */
 
 static char *append_number(char *at, unsigned number)
@@ -588,6 +642,7 @@ void lp_snapshot_after_fork(void)
 	busy = 0;
 	serial = 0;
 	failures = 0;
+	pause_ns = 0;
 	memset(running, 0, sizeof(running));
 	start_ns = lp_sys_clock_ns(CLOCK_REALTIME);
 }

@@ -17,6 +17,8 @@
 #include "core/stream.h"
 #include "core/thread.h"
 
+struct leakprof_stats;
+
 #define LP_EXPORT __attribute__((visibility("default")))
 
 /* --- init.c --- */
@@ -195,10 +197,9 @@ struct lp_check_request {
 
 struct lp_request {
 	enum lp_trigger trigger;
-	uint32_t peer;	/* LP_TRIGGER_SIGNAL: the requester's PID */
-	uint32_t token; /* and what it sent */
 	const struct lp_check_request *check;
 	const char *suppressions; /* the program's own, or NULL */
+	uint64_t token; /* LP_TRIGGER_SIGNAL: names the requester's socket */
 };
 
 /*
@@ -213,6 +214,9 @@ int lp_collect(const struct lp_request *request, void *context, uintptr_t sp);
 /* The snapshot process may have ended. */
 void lp_snapshot_reap(void);
 
+/* What STATS says of collections. */
+void lp_snapshot_stats(struct leakprof_stats *stats);
+
 /* Goroutines ended that nothing had made go on: what earlier snapshots said of them is no
  * contradiction. */
 void lp_snapshot_forget(void);
@@ -226,6 +230,27 @@ void lp_add_root(const void *word);
 
 /* Memory that the program took from the kernel where the allocator has its heap (sbrk): a pool. */
 void lp_add_pool(uintptr_t low, uintptr_t high);
+
+/* --- connect.c: in a process beside the target --- */
+
+/* Each returns a connected descriptor above 2, or -errno. */
+int lp_connect_name(const char *name);
+
+/* PATIENT: waits while the requester has too many others to accept. */
+int lp_connect_token(uint64_t token, bool patient);
+
+/* --- stats.c --- */
+
+/* Has another process send statistics to the requester of TOKEN. In the signal handler. */
+void lp_stats_send(uint64_t token);
+
+/* Such a process may have ended. */
+void lp_stats_reap(void);
+
+/* Fills *STATS, whose size says how much of it there is. Returns 0 or -errno. */
+int lp_stats_read(struct leakprof_stats *stats);
+
+void lp_stats_after_fork(void);
 
 /* --- deliver.c: in the snapshot process --- */
 

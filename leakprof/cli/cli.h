@@ -40,13 +40,15 @@ int lp_verb_diff(int argc, char **argv);
 int lp_verb_snapshot(int argc, char **argv);
 int lp_verb_report(int argc, char **argv);
 int lp_verb_info(int argc, char **argv);
+int lp_verb_serve(int argc, char **argv);
+int lp_verb_top(int argc, char **argv);
 int lp_verb_help(int argc, char **argv);
 int lp_verb_version(int argc, char **argv);
 
 /* Remembers the one line that main prints, and returns CODE. */
 int lp_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* That line. */
+/* What the calling thread's last lp_fail said: main prints that of its own thread. */
 const char *lp_failure(void);
 
 /* lp_fail for a wrong command line, with a hint at --help. */

@@ -55,11 +55,24 @@ static const struct lp_verb verbs[] = {
 	 "                     profile is of; of a raw snapshot, the leaks\n",
 	 lp_verb_report},
 	{"info", "FILE", "print what was seen and measured", "", lp_verb_info},
+	{"serve", "[options] (PID... | -- PROGRAM [ARGUMENTS])",
+	 "serve profiles and metrics of running programs over HTTP",
+	 "      --listen ADDRESS  default 127.0.0.1:6070; [::1]:PORT, unix:PATH\n"
+	 "      --token-file FILE who asks must show this token; needed for other addresses\n"
+	 "      --socket-mode MODE permissions of a unix socket (default 0600)\n"
+	 "      --interval TIME   collect so often by itself (default 1m; 0: only on request)\n"
+	 "      --timeout TIME    how long a collection may take (default 10s)\n"
+	 "  -q, --quiet           say nothing on standard error\n",
+	 lp_verb_serve},
+	{"top", "[options] PID", "watch what a running program's goroutines do",
+	 "      --interval TIME how often (default 1s)\n"
+	 "      --once          print once and end\n",
+	 lp_verb_top},
 	{"help", "[VERB|options]", "explain a verb, or LEAKPROF_OPTIONS", "", lp_verb_help},
 	{"version", "", "print the version", "", lp_verb_version},
 };
 
-static char message[1024];
+static __thread char message[1024];
 const struct lp_verb *lp_current_verb;
 
 int lp_fail(int code, const char *format, ...)
