@@ -16,6 +16,7 @@
 #include "core/collect.h"
 #include "core/protocol.h"
 #include "core/sys.h"
+#include "runtime_hooks/adapters/adapters.h"
 #include "runtime_hooks/target.h"
 
 #define ENVIRONMENT_MAX 1024
@@ -79,19 +80,22 @@ static int connect_to(const char *name)
 	return (int)r;
 }
 
+void lp_deliver_name(struct lp_delivery *delivery)
+{
+	lp_options_expand(lp_options.output, (uint32_t)lp_pid, delivery->serial, lp_program_name(),
+			  delivery->seconds, delivery->output, sizeof(delivery->output));
+}
+
 int lp_deliver_open(struct lp_delivery *delivery)
 {
 	const struct lp_request *request = delivery->request;
 	char name[64];
 
 	delivery->fd = -1;
-	lp_options_expand(lp_options.output, (uint32_t)lp_pid, delivery->serial, lp_program_name(),
-			  delivery->seconds, delivery->output, sizeof(delivery->output));
+	lp_deliver_name(delivery);
 	if (request->trigger == LP_TRIGGER_SIGNAL) {
-		char *at = append(name, name + sizeof(name), "leakprof/");
+		char *at = append(name, name + sizeof(name), "leakprof/0/");
 
-		at = append_decimal(at, request->peer);
-		*at++ = '/';
 		append_hex(at, request->token, 8);
 		delivery->fd = connect_to(name);
 	} else if (lp_options.connect[0]) {
@@ -281,6 +285,22 @@ int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection)
 	else
 		lp_log(delivery, "the reporter failed; type: leakprof report ", raw);
 	return r;
+}
+
+int lp_deliver_failure(const struct lp_delivery *delivery, const struct lp_collect_input *input,
+		       const char *reason)
+{
+	bool seen = false;
+	size_t i;
+
+	if (delivery->fd >= 0)
+		return lp_stream_write_failure(input, lp_program_name(), reason, delivery->fd);
+	for (i = 0; i < lp_runtime_count; i++)
+		seen |= lp_runtimes[i]->seen;
+	/* As in is_unasked. */
+	if (seen || strcmp(lp_options.output, LP_OUTPUT_DEFAULT))
+		lp_log(delivery, "the collection failed: ", reason);
+	return -EIO;
 }
 
 /* --- The log --- */

@@ -5,7 +5,7 @@
  * what it does.
  *
  * It arrives as
- *     si_code SI_QUEUE  from `leakprof snapshot`: si_pid and si_value name the requester
+ *     si_code SI_QUEUE  from `leakprof snapshot`: si_value names the requester
  * (protocol.h) si_code SI_TIMER  from the interval timer si_code CLD_*     when the snapshot
  * process ends si_code LP_STOP   from the coordinator of a collection, to each thread
  */
@@ -26,7 +26,6 @@ static void request_from(const siginfo_t *info, void *context)
 		request.trigger = LP_TRIGGER_INTERVAL;
 	else if (info->si_code != SI_QUEUE)
 		return;
-	request.peer = (uint32_t)info->si_pid;
 	request.token = (uint32_t)info->si_value.sival_int;
 	lp_collect(&request, context, 0);
 }

@@ -28,6 +28,32 @@ struct target {
 	unsigned signal;
 };
 
+/* A process that gave up its privileges stays closed even to its new user (prctl(2),
+ * PR_SET_DUMPABLE). */
+static int refused(pid_t pid, int error)
+{
+	char path[64];
+	char line[256];
+	unsigned uid = 0;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status))
+		sscanf(line, "Uid: %*u %u", &uid);
+	if (status)
+		fclose(status);
+	if (status && uid == geteuid())
+		return lp_fail(
+			LP_EXIT_TARGET,
+			"process %d cannot be looked at: %s; it has changed its user, so only "
+			"root may",
+			(int)pid, strerror(error));
+	return lp_fail(LP_EXIT_TARGET,
+		       "process %d cannot be looked at: %s; run leakprof as its user or as root",
+		       (int)pid, strerror(error));
+}
+
 /* Finds the shim's marker among the mappings. Returns 0 or an exit code. */
 static int find_shim(struct target *target)
 {
@@ -41,10 +67,7 @@ static int find_shim(struct target *target)
 	if (!maps && errno == ENOENT)
 		return lp_fail(LP_EXIT_TARGET, "there is no process %d", (int)target->pid);
 	if (!maps)
-		return lp_fail(
-			LP_EXIT_TARGET,
-			"process %d cannot be looked at: %s; run leakprof as its user or as root",
-			(int)target->pid, strerror(errno));
+		return refused(target->pid, errno);
 	errno = 0;
 	while (!found && fgets(line, sizeof(line), maps)) {
 		const char *at = strstr(line, "/memfd:leakprof-abi");
@@ -54,10 +77,7 @@ static int find_shim(struct target *target)
 	}
 	if (!found && ferror(maps)) {
 		fclose(maps);
-		return lp_fail(
-			LP_EXIT_TARGET,
-			"process %d cannot be looked at: %s; run leakprof as its user or as root",
-			(int)target->pid, strerror(errno ? errno : EACCES));
+		return refused(target->pid, errno ? errno : EACCES);
 	}
 	fclose(maps);
 	if (!found)
@@ -101,9 +121,8 @@ static int check_signal(struct target *target)
 static int collect(const struct target *target, int timeout_ms, void **data, size_t *size)
 {
 	uint32_t token = lp_random_token();
-	char name[64];
 	pid_t peer;
-	int listener = lp_listen(token, name, sizeof(name));
+	int listener = lp_listen_as(target->uid, token);
 	int r;
 
 	if (listener < 0)
@@ -111,6 +130,11 @@ static int collect(const struct target *target, int timeout_ms, void **data, siz
 	if (sigqueue(target->pid, (int)target->signal, (union sigval){.sival_int = (int)token})) {
 		r = errno;
 		close(listener);
+		if (r == EAGAIN)
+			return lp_fail(LP_EXIT_FAILED,
+				       "process %d may have no more signals waiting "
+				       "(RLIMIT_SIGPENDING): try again, or raise that limit",
+				       (int)target->pid);
 		return lp_fail(
 			LP_EXIT_TARGET,
 			"process %d cannot be asked: %s; run leakprof as its user or as root",
