@@ -168,6 +168,8 @@ static int start(void)
 {
 	int r = lp_signals_init();
 
+	lp_exec_init();
+	lp_registry_init();
 	if (!r)
 		r = lp_snapshot_init();
 	if (!r)

@@ -28,8 +28,32 @@
 
 /* --- Finding it --- */
 
+static uid_t user_of(pid_t pid)
+{
+	char path[64];
+	char line[256];
+	unsigned uid = (unsigned)-1;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status))
+		sscanf(line, "Uid: %*u %u", &uid);
+	if (status)
+		fclose(status);
+	return uid;
+}
+
+/* A process that gave up its privileges stays closed even to its new user (prctl(2),
+ * PR_SET_DUMPABLE). */
 static int no_look(const struct lp_target *target, int error)
 {
+	if (user_of(target->pid) == geteuid())
+		return lp_fail(
+			LP_EXIT_TARGET,
+			"process %d cannot be looked at: %s; it has changed its user, so only "
+			"root may",
+			(int)target->pid, strerror(error));
 	return lp_fail(
 		LP_EXIT_TARGET,
 		"process %d cannot be looked at: %s; run leakprof as its user, with no fewer "

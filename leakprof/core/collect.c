@@ -90,8 +90,11 @@ int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_
 	r = lp_maps_read(&collection->maps);
 	if (r)
 		return r;
-	lp_kernel_words(collection);
-	lp_shared_words(collection);
+	r = lp_kernel_words(collection);
+	if (!r)
+		r = lp_shared_words(collection);
+	if (r)
+		return r;
 	return lp_vec_failed() ? -ENOMEM : 0;
 }
 
