@@ -23,6 +23,7 @@
 #include "core/sys.h"
 #include "runtime_hooks/target.h"
 
+#define RED_ZONE 128	   /* of the System V ABI */
 #define TID_MAX (4u << 20) /* the kernel's PID_MAX_LIMIT */
 #define SLICE_NS 1000000u
 
@@ -62,6 +63,7 @@ static void save_context(struct lp_thread *thread, const ucontext_t *context)
 	const mcontext_t *machine = &context->uc_mcontext;
 
 	thread->sp = (uintptr_t)machine->gregs[REG_RSP];
+	thread->red_zone = RED_ZONE;
 	thread->registers = (const uint64_t *)machine->gregs;
 	thread->register_count = REG_RIP; /* r8 .. rip: what may hold a pointer */
 	thread->vector = machine->fpregs;
@@ -343,6 +345,7 @@ int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp)
 		save_context(self, context);
 	} else {
 		self->sp = sp;
+		self->red_zone = 0;
 		self->registers = NULL;
 		self->register_count = 0;
 		self->vector = NULL;

@@ -306,6 +306,11 @@ static int send_signal(const struct lp_target *target, uint64_t value)
 		return LP_EXIT_OK;
 	if (errno == ESRCH)
 		return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
+	if (errno == EAGAIN)
+		return lp_fail(LP_EXIT_TARGET,
+			       "process %d cannot be asked: its user has too many signals pending "
+			       "(ulimit -i); try again",
+			       (int)target->pid);
 	return lp_fail(LP_EXIT_TARGET,
 		       "process %d cannot be asked: %s; run leakprof as its user or as root",
 		       (int)target->pid, strerror(errno));

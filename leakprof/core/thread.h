@@ -37,6 +37,7 @@ struct lp_thread {
 	/* Valid while the thread is stopped. */
 	bool stopped;
 	uintptr_t sp;
+	uintptr_t red_zone;	   /* bytes below SP that are in use too */
 	uintptr_t thread_pointer;  /* fs base: the thread descriptor */
 	const uint64_t *registers; /* general ones */
 	size_t register_count;
