@@ -76,13 +76,21 @@ static void refund(int forget)
 		finish(second);
 }
 
+/* Waits for the parcel of the order, too. */
+static void *track_parcel(void *argument)
+{
+	return await_order(argument);
+}
+
 static void ship(int forget)
 {
-	struct order *order = place_order();
+	struct order *parcel = calloc(1, sizeof(*parcel));
 
-	if (forget)
-		return;
-	finish(order);
+	parcel->done = st_cond_new();
+	st_thread_create(track_parcel, parcel, 0, 0);
+	st_usleep(0);
+	if (!forget)
+		finish(parcel);
 }
 
 int main(int argc, char **argv)
