@@ -55,6 +55,7 @@ static void save_context(struct lp_thread *thread, const ucontext_t *context)
 	const mcontext_t *machine = &context->uc_mcontext;
 
 	thread->sp = (uintptr_t)machine->gregs[REG_RSP];
+	thread->pc = (uintptr_t)machine->gregs[REG_RIP];
 	thread->registers = (const uint64_t *)machine->gregs;
 	thread->register_count = REG_RIP; /* r8 .. rip: what may hold a pointer */
 	thread->vector = machine->fpregs;
@@ -230,6 +231,7 @@ int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp)
 		save_context(self, context);
 	} else {
 		self->sp = sp;
+		self->pc = 0;
 		self->registers = NULL;
 		self->register_count = 0;
 		self->vector = NULL;

@@ -408,23 +408,41 @@ static uint32_t add_stack(struct writer *writer, struct lp_raw_stack *stack)
 	return slot->stack - 1;
 }
 
+/* Where to begin to unwind NODE. Returns false when that is unknown. */
+static bool find_start(const struct lp_node *node, struct lp_raw_stack *stack)
+{
+	const struct lp_context *context = node->context;
+	const struct lp_wait *wait = node->wait;
+
+	if (context) {
+		*stack = (struct lp_raw_stack){
+			context->pc,  context->sp,  context->bp,  context->bx, context->r12,
+			context->r13, context->r14, context->r15, 0,	       0};
+		return context->sp >= node->stack_low && context->sp < node->scan_high;
+	}
+	if (!wait || (uintptr_t)wait->frame < node->stack_low ||
+	    (uintptr_t)(wait->frame + 2) > node->scan_high)
+		return false;
+	*stack = (struct lp_raw_stack){wait->frame[1],
+				       (uintptr_t)(wait->frame + 2),
+				       wait->frame[0],
+				       wait->bx,
+				       wait->r12,
+				       wait->r13,
+				       wait->r14,
+				       wait->r15,
+				       0,
+				       0};
+	return true;
+}
+
 static uint32_t copy_stack(struct writer *writer, const struct lp_node *node)
 {
 	uint64_t limit = writer->collection->input->options->stack_limit;
-	const struct lp_wait *wait = node->wait;
-	struct lp_raw_stack stack = {0};
+	struct lp_raw_stack stack;
 
-	if (!wait || (uintptr_t)wait->frame < node->stack_low ||
-	    (uintptr_t)(wait->frame + 2) > node->scan_high)
+	if (!find_start(node, &stack))
 		return LP_NONE;
-	stack.bp = wait->frame[0];
-	stack.pc = wait->frame[1];
-	stack.sp = (uintptr_t)(wait->frame + 2);
-	stack.bx = wait->bx;
-	stack.r12 = wait->r12;
-	stack.r13 = wait->r13;
-	stack.r14 = wait->r14;
-	stack.r15 = wait->r15;
 	stack.length = LP_ALIGN_DOWN(node->scan_high - stack.sp, sizeof(uintptr_t));
 	if (stack.length > limit) {
 		stack.length = LP_ALIGN_DOWN(limit, sizeof(uintptr_t));

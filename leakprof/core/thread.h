@@ -36,6 +36,7 @@ struct lp_thread {
 	/* Valid while the thread is stopped. */
 	bool stopped;
 	uintptr_t sp;
+	uintptr_t pc;		   /* 0: in a call of ours */
 	uintptr_t thread_pointer;  /* fs base: the thread descriptor */
 	const uint64_t *registers; /* general ones */
 	size_t register_count;
