@@ -462,7 +462,27 @@ def suite_examples():
         check("no leaks (9 goroutines live, " in report, report)
 
 
-suites = {"webs": suite_webs, "threads": suite_threads, "cli": suite_cli, "pprof": suite_pprof,
+def suite_st_steps():
+    """A snapshot before each instruction with which State Threads wakes a thread: none may report it."""
+    source = open(os.path.join(SOURCE, "tests", "runtimes", "st_steps.c")).read()
+    ways = re.findall(r'\{"(\w+)", \w+\}', source)
+    check(ways, "no ways")
+    for way in ways:
+        def never_reported():
+            env = preload(output="steps.pb.gz", reporter="/no/such/reporter")
+            result = run(os.path.join(TESTS, "st_steps"), way, env=env, timeout=240)
+            equal(result.returncode, 0, "exit code (%s)" % result.stderr)
+            count = int(result.stdout)
+            raw = os.path.join(FOLDER, "steps.pb.gz.raw")
+            wait_for(lambda: "at exit" in run(LEAKPROF, "info", raw).stdout)
+            info = run(LEAKPROF, "info", raw).stdout
+            check(count > 50 and "number %d, at exit" % (count + 1) in info, "%d snapshots: %s" % (count, info))
+            check(re.search(r"contradictions +0$", info, re.M), info)
+        never_reported.__name__ = "st_steps." + way
+        test(never_reported)
+
+
+suites = {"st_steps": suite_st_steps, "webs": suite_webs, "threads": suite_threads, "cli": suite_cli, "pprof": suite_pprof,
           "examples": suite_examples, "both": suite_both}
 for name in EXPECTED:
     suites[name] = lambda name=name: suite_runtime(name)
