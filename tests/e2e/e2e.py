@@ -260,6 +260,13 @@ def suite_cli():
         equal(sites(profile), [("wait_for_ever", COND, 1)], "nothing hidden")
 
     @test
+    def another_build_of_state_threads_is_told():
+        result = run(LEAKPROF, "run", "-o", profile, "--", os.path.join(TESTS, "other_st", "other_st"))
+        equal((result.returncode, result.stdout), (0, "READY\n"), "the program (%s)" % result.stderr)
+        check("nothing measured: this build of libst.so.1" in result.stderr, result.stderr)
+        equal(run(LEAKPROF, "report", profile).returncode, 3, "report of it")
+
+    @test
     def a_static_program_is_told():
         result = run(LEAKPROF, "run", "-o", profile, "--", os.path.join(TESTS, "static"))
         equal(result.returncode, 5, "exit code")

@@ -408,6 +408,18 @@ static void broken_headless(void)
 	put(waiters[1], NEXT, (uintptr_t)waiters[0] + NEXT);
 }
 
+/* A second head in the ring. */
+static void broken_two_heads(void)
+{
+	uintptr_t *fake = calloc(2, sizeof(*fake));
+
+	make_waiters();
+	fake[0] = (uintptr_t)waiters[1] + NEXT;
+	fake[1] = (uintptr_t)waiters[0] + NEXT;
+	put(waiters[0], NEXT, (uintptr_t)fake);
+	put(waiters[1], PREVIOUS, (uintptr_t)fake);
+}
+
 static void broken_back(void)
 {
 	make_waiters();
@@ -493,6 +505,7 @@ static const struct test_case cases[] = {
 	{"broken_to_code", broken_to_code},
 	{"broken_to_itself", broken_to_itself},
 	{"broken_headless", broken_headless},
+	{"broken_two_heads", broken_two_heads},
 	{"broken_back", broken_back},
 	{"broken_head", broken_head},
 	{"broken_state", broken_state},

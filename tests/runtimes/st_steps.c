@@ -61,6 +61,7 @@ static int has_children(void)
 static void on_step(int number, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	uintptr_t place;
 
 	(void)number;
 	(void)info;
@@ -68,9 +69,9 @@ static void on_step(int number, siginfo_t *info, void *context)
 		registers[REG_EFL] &= ~TRAP_FLAG;
 		return;
 	}
-	if ((uintptr_t)registers[REG_RIP] >= library_low &&
-	    (uintptr_t)registers[REG_RIP] < library_high &&
-	    seen[(uintptr_t)registers[REG_RIP] - library_low]++ < TIMES) {
+	place = (uintptr_t)registers[REG_RIP] - library_low;
+	if (place < library_high - library_low && seen[place] < TIMES) {
+		seen[place]++;
 		if (leakprof_collect())
 			_exit(4);
 		snapshots++;
