@@ -38,18 +38,6 @@ extern const char *lp_dormant_reason;
 /* Gives up: hooks go on passing through, and collections say REASON (a constant). */
 void lp_dormant(const char *reason);
 
-/* Callee-saved registers, in the frame of a function that collects: what they hold may be in use by
- * its callers. Frames from the record up count. */
-struct lp_saved {
-	uintptr_t bx, bp, r12, r13, r14, r15;
-};
-
-#define LP_SAVE_REGISTERS(saved)                                                                   \
-	__asm__ volatile("movq %%rbx, %0\n\tmovq %%rbp, %1\n\tmovq %%r12, %2\n\t"                  \
-			 "movq %%r13, %3\n\tmovq %%r14, %4\n\tmovq %%r15, %5"                      \
-			 : "=m"((saved)->bx), "=m"((saved)->bp), "=m"((saved)->r12),               \
-			   "=m"((saved)->r13), "=m"((saved)->r14), "=m"((saved)->r15))
-
 /* --- exit.c --- */
 
 /* Registers the collection at exit. Returns 0 or -errno. */

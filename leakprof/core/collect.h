@@ -103,6 +103,9 @@ void *lp_collect_keep(struct lp_collection *collection, const void *data, size_t
  * target shares is left as it is. */
 void lp_collect_cut(struct lp_collection *collection, const void *address, size_t size);
 
+/* The node whose stack ADDRESS lies in, or NULL. */
+struct lp_node *lp_collect_stack_node(struct lp_collection *collection, uintptr_t address);
+
 /* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in
  * pipes, queued signals. Returns 0, or -errno where it could not look. */
 int lp_kernel_words(struct lp_collection *collection);

@@ -18,6 +18,7 @@ struct lp_adapter;
 struct lp_collection;
 struct lp_goroutine;
 struct lp_node;
+struct lp_wait_kind;
 
 struct lp_runtime {
 	const struct lp_adapter *adapter;
@@ -37,6 +38,11 @@ struct lp_adapter {
 	/* Lets other goroutines run for a moment, where the caller may switch; NULL: only by other
 	 * OS threads. Called in the target. */
 	void (*yield)(void);
+
+	/* What GOROUTINE waits in, as the library has it at the moment; NULL: it does not. For
+	 * statistics, called in the target, or in a process that shares its memory. Where it is
+	 * NULL goroutines tell by their wait. */
+	const struct lp_wait_kind *(*peek)(const struct lp_goroutine *goroutine);
 
 	/* An address in the library's code or data: its loaded object is no root. 0: not loaded. */
 	uintptr_t (*address)(void);

@@ -236,18 +236,36 @@ static bool same_addresses(const struct trace *a, const struct trace *b)
 	       !memcmp(a->addresses, b->addresses, a->count * sizeof(*a->addresses));
 }
 
+/* How many of the innermost frames are in a coroutine library: a stack that was left there begins,
+ * for a reader, where the program called the library. 0 where nothing else is there. */
+static size_t inside_runtime(struct loader *loader, const uint64_t *addresses, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		const struct lp_location *location = locate(loader, addresses[i]);
+
+		if (!location || !location->runtime)
+			return i;
+	}
+	return 0;
+}
+
 static void unwind(struct loader *loader, const struct lp_raw_goroutine *goroutine,
 		   struct trace *trace)
 {
 	uint64_t addresses[LP_FRAMES_MAX];
+	size_t inside;
 
 	trace->done = true;
 	trace->count = lp_unwind(loader->unwinder, &loader->stream,
 				 &loader->stream.stacks[goroutine->stack], addresses);
 	trace->count = trim(loader, goroutine, addresses, trace->count);
+	inside = inside_runtime(loader, addresses, trace->count);
+	trace->count -= inside;
 	trace->addresses = malloc((trace->count + 1) * sizeof(*addresses));
 	if (trace->addresses)
-		memcpy(trace->addresses, addresses, trace->count * sizeof(*addresses));
+		memcpy(trace->addresses, addresses + inside, trace->count * sizeof(*addresses));
 	else
 		trace->count = 0;
 }

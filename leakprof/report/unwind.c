@@ -221,16 +221,25 @@ void lp_unwinder_free(struct lp_unwinder *unwinder)
 	free(unwinder);
 }
 
+static bool is_runtime(const struct lp_unwinder *unwinder, uint64_t address)
+{
+	const struct lp_object *object = lp_object_of(unwinder->objects, unwinder->count, address);
+
+	return object && object->runtime;
+}
+
 size_t lp_unwind(struct lp_unwinder *unwinder, const struct lp_stream *stream,
 		 const struct lp_raw_stack *stack, uint64_t *addresses)
 {
 	unw_word_t last = 0;
 	unw_cursor_t cursor;
+	bool inside; /* still in the coroutine library where it was left */
 	size_t n = 0;
 
 	unwinder->stack = stack;
 	unwinder->bytes = stream->stack_bytes + stack->offset;
 	addresses[n++] = stack->pc - 1;
+	inside = is_runtime(unwinder, stack->pc - 1);
 	if (unw_init_remote(&cursor, unwinder->space, unwinder))
 		return n;
 	while (n < LP_FRAMES_MAX && unw_step(&cursor) > 0) {
@@ -238,11 +247,14 @@ size_t lp_unwind(struct lp_unwinder *unwinder, const struct lp_stream *stream,
 		unw_word_t sp;
 
 		if (unw_get_reg(&cursor, UNW_REG_IP, &ip) ||
-		    unw_get_reg(&cursor, UNW_REG_SP, &sp) || !ip || sp <= last ||
-		    !lp_object_of(unwinder->objects, unwinder->count, ip - 1))
+		    unw_get_reg(&cursor, UNW_REG_SP, &sp) || !ip || sp <= last)
+			break;
+		/* Whoever called the library counts also where its code is there no more. */
+		if (!inside && !lp_object_of(unwinder->objects, unwinder->count, ip - 1))
 			break;
 		last = sp;
 		addresses[n++] = ip - 1;
+		inside = inside && is_runtime(unwinder, ip - 1);
 	}
 	return n;
 }
