@@ -24,6 +24,7 @@
 #include "core/stream_read.h"
 
 #define CONFIRM_PAUSE_NS 100000000
+#define SIGNAL_AGAIN_NS 10000000
 #define STATS_AGAIN_MS 200 /* who asks for statistics while others do may not be heard */
 
 /* --- Finding it --- */
@@ -165,6 +166,14 @@ int lp_read_timeout(const char *text, int *timeout_ms)
 	return LP_EXIT_OK;
 }
 
+int64_t lp_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* --- Asking --- */
 
 /* A socket that one target will find, and where it is. */
@@ -267,32 +276,44 @@ static int open_ear(const struct lp_target *target, struct ear *ear)
 		       : lp_fail(LP_EXIT_FAILED, "no socket could be made: %s", strerror(-r));
 }
 
-static int send_signal(const struct lp_target *target, uint64_t value)
+static int has_ended(const struct lp_target *target)
+{
+	return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
+}
+
+static int queue_signal(const struct lp_target *target, uint64_t value)
 {
 	siginfo_t info = {.si_signo = (int)target->signal, .si_code = SI_QUEUE};
-	long r;
 
 	info.si_pid = getpid();
 	info.si_uid = getuid();
 	info.si_value.sival_ptr = (void *)(uintptr_t)value;
-	r = target->pidfd >= 0
-		    ? syscall(SYS_pidfd_send_signal, target->pidfd, target->signal, &info, 0)
-		    : sigqueue(target->pid, (int)target->signal, info.si_value);
+	return target->pidfd >= 0 ? (int)syscall(SYS_pidfd_send_signal, target->pidfd,
+						 target->signal, &info, 0)
+				  : sigqueue(target->pid, (int)target->signal, info.si_value);
+}
+
+/* All processes of a user share a limit of signals that wait: when others have filled it, this one
+ * is sent as soon as there is room, until UNTIL at the latest. */
+static int send_signal(const struct lp_target *target, uint64_t value, int64_t until)
+{
+	const struct timespec pause = {0, SIGNAL_AGAIN_NS};
+	int r;
+
+	while ((r = queue_signal(target, value)) && errno == EAGAIN && lp_now_ms() < until)
+		nanosleep(&pause, NULL);
 	if (!r)
 		return LP_EXIT_OK;
 	if (errno == ESRCH)
-		return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
+		return has_ended(target);
+	if (errno == EAGAIN)
+		return lp_fail(LP_EXIT_FAILED,
+			       "process %d cannot be asked: as many signals wait for its user's "
+			       "processes as may (ulimit -i)",
+			       (int)target->pid);
 	return lp_fail(LP_EXIT_TARGET,
 		       "process %d cannot be asked: %s; run leakprof as its user or as root",
 		       (int)target->pid, strerror(errno));
-}
-
-int64_t lp_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* Whether somebody connects before UNTIL (in milliseconds). Sets *ENDED when the target has ended.
@@ -330,13 +351,13 @@ static int hear(const struct lp_target *target, const struct ear *ear, enum lp_a
 	do {
 		int64_t next = what == LP_ASK_STATS ? lp_now_ms() + STATS_AGAIN_MS : until;
 
-		code = send_signal(target, value);
+		code = send_signal(target, value, until);
 		if (code)
 			return code;
 		came = wait_for(target, ear, next < until ? next : until, &ended);
 	} while (!came && !ended && lp_now_ms() < until);
 	if (!came && ended)
-		return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
+		return has_ended(target);
 	r = came ? lp_accept(ear->fd, 0, target->uid, &peer, data, size) : -ETIMEDOUT;
 	if (r == -ETIMEDOUT)
 		return lp_fail(
@@ -351,12 +372,21 @@ static int hear(const struct lp_target *target, const struct ear *ear, enum lp_a
 static int ask(const struct lp_target *target, enum lp_ask what, int timeout_ms, void **data,
 	       size_t *size)
 {
+	struct lp_target now = *target;
 	struct ear ear;
-	int code = open_ear(target, &ear);
+	int code;
 
+	if (!lp_target_alive(&now))
+		return has_ended(&now);
+	/* It may have become another program, by exec, since it was looked at last. */
+	code = find_shim(&now);
+	if (!code)
+		code = check_signal(&now);
+	if (!code)
+		code = open_ear(&now, &ear);
 	if (code)
 		return code;
-	code = hear(target, &ear, what, timeout_ms, data, size);
+	code = hear(&now, &ear, what, timeout_ms, data, size);
 	close_ear(&ear);
 	return code;
 }
