@@ -191,11 +191,11 @@ static void read_info(const struct leakprof_new *info, struct leakprof_new *know
 	memcpy(known, info, size);
 }
 
-static uint16_t flags_of(const struct leakprof_new *info)
+static uint8_t flags_of(const struct leakprof_new *info)
 {
-	return (uint16_t)((info->flags & LEAKPROF_CANCELLABLE ? LP_T_CANCELLABLE : 0) |
-			  (info->flags & LEAKPROF_SERVICE ? LP_T_SERVICE : 0) |
-			  (info->flags & LEAKPROF_MAIN ? LP_T_MAIN : 0));
+	return (uint8_t)((info->flags & LEAKPROF_CANCELLABLE ? LP_T_CANCELLABLE : 0) |
+			 (info->flags & LEAKPROF_SERVICE ? LP_T_SERVICE : 0) |
+			 (info->flags & LEAKPROF_MAIN ? LP_T_MAIN : 0));
 }
 
 /* All of the control block where nothing else was said, or what was said does not fit the record.
@@ -226,7 +226,7 @@ static struct leakprof_goroutine *api_created(struct leakprof_runtime *runtime,
 		lp_check_new(&info, __builtin_return_address(0));
 	values.checked = lp_options.check_annotations;
 	values.flags = flags_of(&info);
-	values.creator = info.creator ? record(info.creator)->id : 0;
+	lp_scope_created(&values, info.creator ? record(info.creator) : NULL);
 	values.handle = (void *)(uintptr_t)info.handle;
 	values.handle_size = (uint32_t)info.handle_size;
 	set_data(&values, &info);
@@ -263,7 +263,7 @@ static void api_labels(struct leakprof_goroutine *goroutine, const struct leakpr
 	__atomic_store_n(&record(goroutine)->label_count, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&record(goroutine)->labels, labels, __ATOMIC_RELEASE);
 	__atomic_store_n(&record(goroutine)->label_count,
-			 (uint16_t)(count < UINT16_MAX ? count : UINT16_MAX), __ATOMIC_RELEASE);
+			 (uint8_t)(count < UINT8_MAX ? count : UINT8_MAX), __ATOMIC_RELEASE);
 }
 
 /* --- Collecting --- */
@@ -277,6 +277,28 @@ static __attribute__((noinline)) int api_collect(void)
 	if (!lp_pid || lp_pid != (int)LP_SYS0(SYS_getpid))
 		return -ENOSYS;
 	return lp_collect(&request, NULL, (uintptr_t)__builtin_frame_address(0));
+}
+
+/* --- Leak checks --- */
+
+static __attribute__((noinline)) int api_leak_check(const struct leakprof_check_info *info)
+{
+	__builtin_unwind_init();
+	return lp_leak_check(info, NULL, (uintptr_t)__builtin_frame_address(0));
+}
+
+static __attribute__((noinline)) int api_scope_end(struct leakprof_scope *scope,
+						   const struct leakprof_check_info *info)
+{
+	__builtin_unwind_init();
+	lp_scope_end(scope);
+	return lp_leak_check(info, scope, (uintptr_t)__builtin_frame_address(0));
+}
+
+static void api_settle_by(struct leakprof_runtime *runtime, void (*yield)(void))
+{
+	if (runtime)
+		((struct lp_runtime *)runtime)->yield = yield;
 }
 
 static void api_check(struct leakprof_goroutine *goroutine, int call, const void *argument)
@@ -306,5 +328,10 @@ LP_EXPORT const struct leakprof_api leakprof_api_v1 = {
 	.labels = api_labels,
 	.collect = api_collect,
 	.check = api_check,
+	.leak_check = api_leak_check,
+	.scope_begin = lp_scope_begin,
+	.scope_end = api_scope_end,
+	.ignore_current = lp_scope_ignore_current,
+	.settle_by = api_settle_by,
 	.stats = api_stats,
 };

@@ -44,9 +44,11 @@ int lp_deliver_open(struct lp_delivery *delivery)
 {
 	const struct lp_request *request = delivery->request;
 
-	delivery->fd = -1;
+	delivery->fd = request->check ? request->check->reply : -1;
 	lp_options_expand(lp_options.output, (uint32_t)lp_pid, delivery->serial, lp_program_name(),
 			  delivery->seconds, delivery->output, sizeof(delivery->output));
+	if (request->check)
+		return 0;
 	if (request->trigger == LP_TRIGGER_SIGNAL)
 		delivery->fd = lp_connect_token(request->token, true);
 	else if (lp_options.connect[0])
@@ -103,20 +105,19 @@ static void reporter_environment(const char **environment)
 	environment[n] = NULL;
 }
 
-static __attribute__((noreturn)) void exec_reporter(const char *path, const char *option, int input,
-						    int errors)
+/* ARGUMENTS begin with the program's path. */
+static __attribute__((noreturn)) void exec_reporter(const char *const *arguments, int input,
+						    int output, int errors)
 {
 	const char *environment[ENVIRONMENT_MAX];
-	const char *arguments[] = {path, "report", option, NULL};
 	uint64_t none = 0;
-	int null = lp_sys_open("/dev/null", O_WRONLY, 0);
 
 	reporter_environment(environment);
 	LP_SYS3(SYS_dup3, input, 0, 0);
-	LP_SYS3(SYS_dup3, null, 1, 0);
+	LP_SYS3(SYS_dup3, output, 1, 0);
 	LP_SYS3(SYS_dup3, errors, 2, 0);
 	LP_SYS4(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
-	LP_SYS3(SYS_execve, path, arguments, environment);
+	LP_SYS3(SYS_execve, arguments[0], arguments, environment);
 	LP_SYS1(SYS_exit_group, 127);
 	__builtin_unreachable();
 }
@@ -137,21 +138,17 @@ static void log_errors(const struct lp_delivery *delivery, int errors)
 	lp_log(delivery, "reporter: ", text);
 }
 
-/* Returns 0 when a reporter has written OUTPUT, or -errno; -ENOENT: there is no reporter. */
-static int report(const struct lp_delivery *delivery, struct lp_collection *collection)
+/* Has a reporter, started with ARGUMENTS, read the stream; what it prints goes to OUTPUT (-1:
+ * nowhere). Returns 0 or -errno. */
+static int run_reporter(const struct lp_delivery *delivery, struct lp_collection *collection,
+			const char *const *arguments, int output)
 {
-	char path[LP_PATH_MAX];
-	char option[LP_PATH_MAX + 32];
 	int input[2];
 	int errors[2];
 	int status = 0;
 	long pid;
 	int r;
 
-	if (!find_reporter(collection, path, sizeof(path)))
-		return -ENOENT;
-	append(append(option, option + sizeof(option), "--from-snapshot="), option + sizeof(option),
-	       delivery->output);
 	/* The first descriptors are free here, and must not be where the reporter's own three go.
 	 */
 	while ((r = lp_sys_open("/dev/null", O_RDWR, 0)) >= 0 && r < 2)
@@ -161,9 +158,11 @@ static int report(const struct lp_delivery *delivery, struct lp_collection *coll
 		r = (int)LP_SYS2(SYS_pipe2, errors, O_CLOEXEC);
 	if (r < 0)
 		return r;
+	if (output < 0)
+		output = lp_sys_open("/dev/null", O_WRONLY | O_CLOEXEC, 0);
 	pid = LP_SYS5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (!pid)
-		exec_reporter(path, option, input[0], errors[1]);
+		exec_reporter(arguments, input[0], output, errors[1]);
 	lp_sys_close(input[0]);
 	lp_sys_close(errors[1]);
 	r = pid < 0 ? (int)pid : lp_stream_write(collection, input[1]);
@@ -173,6 +172,68 @@ static int report(const struct lp_delivery *delivery, struct lp_collection *coll
 		LP_SYS4(SYS_wait4, pid, &status, 0, NULL);
 	}
 	return r ? r : status ? -EIO : 0;
+}
+
+/* Returns 0 when a reporter has written OUTPUT, or -errno; -ENOENT: there is no reporter. */
+static int report(const struct lp_delivery *delivery, struct lp_collection *collection)
+{
+	char path[LP_PATH_MAX];
+	char option[LP_PATH_MAX + 32];
+	char *end = option + sizeof(option);
+	const char *arguments[] = {path, "report", option, NULL};
+
+	if (!find_reporter(collection, path, sizeof(path)))
+		return -ENOENT;
+	append(append(option, end, "--from-snapshot="), end, delivery->output);
+	return run_reporter(delivery, collection, arguments, -1);
+}
+
+/* --- To a check of the program itself --- */
+
+static uint32_t count_leaked(const struct lp_collection *collection)
+{
+	uint32_t count = 0;
+	size_t i;
+
+	for (i = 0; i < collection->verdicts.nodes.count; i++) {
+		const struct lp_node *node =
+			lp_vec_at(&collection->verdicts.nodes, struct lp_node, i);
+
+		count += node->leaked && !collection->input->is_aside(node->goroutine);
+	}
+	return count;
+}
+
+/* Without a reporter there is a number, but nobody to say where. */
+static int answer(const struct lp_delivery *delivery, const struct lp_collection *collection)
+{
+	static const char text[] =
+		"leakprof: no leakprof program was found to say where goroutines "
+		"leak (option reporter=PATH)\n";
+	char line[256];
+	char *end = line + sizeof(line);
+	char *at = append(line, end, "leakprof ");
+
+	if (collection->measured != LP_MEASURED || delivery->request->check->alive)
+		at = append(at, end, "-1");
+	else
+		at = append_decimal(at, count_leaked(collection));
+	*at++ = ' ';
+	at = append_decimal(at, sizeof(text) - 1);
+	*at++ = '\n';
+	at = append(at, end, text);
+	return lp_sys_write(delivery->fd, line, (size_t)(at - line)) < 0 ? -EPIPE : 0;
+}
+
+static int reply(const struct lp_delivery *delivery, struct lp_collection *collection)
+{
+	char path[LP_PATH_MAX];
+	const char *arguments[] = {path, "check", "--from-snapshot",
+				   delivery->request->check->alive ? "--mode=alive" : NULL, NULL};
+
+	if (!find_reporter(collection, path, sizeof(path)))
+		return answer(delivery, collection);
+	return run_reporter(delivery, collection, arguments, delivery->fd);
 }
 
 /* --- To a file --- */
@@ -215,6 +276,8 @@ int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection)
 	char raw[LP_PATH_MAX + 16];
 	int r = 0;
 
+	if (delivery->request->check)
+		return reply(delivery, collection);
 	if (delivery->fd >= 0)
 		return lp_stream_write(collection, delivery->fd);
 	if (is_unasked(collection))

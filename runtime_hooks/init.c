@@ -114,7 +114,7 @@ static bool is_watched(void)
 /* The collection at exit: at most once, and only in a process that has something to tell. */
 static void __attribute__((noinline)) collect_exit(void)
 {
-	const struct lp_request request = {.trigger = LP_TRIGGER_EXIT};
+	struct lp_request request = {.trigger = LP_TRIGGER_EXIT};
 	int saved = errno;
 
 	/* Callee-saved registers go onto the stack, above the frame address less the red zone. */
@@ -122,6 +122,9 @@ static void __attribute__((noinline)) collect_exit(void)
 	if (!lp_options.at_exit || !lp_pid || lp_pid != (int)LP_SYS0(SYS_getpid) ||
 	    __atomic_exchange_n(&exit_collected, 1, __ATOMIC_ACQ_REL))
 		return;
+	if (lp_options.settle_ns)
+		lp_scope_settle(NULL, lp_options.settle_ns);
+	request.suppressions = lp_default_suppressions();
 	if (any_runtime() || is_watched() || !lp_options.connect[0])
 		lp_collect(&request, NULL, (uintptr_t)__builtin_frame_address(0));
 	errno = saved;
@@ -184,6 +187,7 @@ static void __attribute__((constructor(101))) init(void)
 		return;
 	read_options();
 	lp_pid = (int)LP_SYS0(SYS_getpid);
+	lp_leak_check_init();
 	lp_heap_warning(); /* asks the dynamic linker, which the snapshot must not */
 	r = start();
 	if (r == -EBUSY)

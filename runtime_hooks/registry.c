@@ -172,6 +172,11 @@ static void fill(struct lp_goroutine *goroutine, struct lp_runtime *runtime,
 	goroutine->runtime = runtime;
 }
 
+uint64_t lp_goroutine_last_id(void)
+{
+	return __atomic_load_n(&last_id, __ATOMIC_RELAXED);
+}
+
 struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct lp_goroutine *values)
 {
 	struct lp_goroutine *goroutine;

@@ -157,6 +157,13 @@ static void find_tls_info(void)
 
 extern void *__libc_stack_end;
 
+static const struct leakprof_scope *checked_scope;
+
+static bool is_aside(const struct lp_goroutine *goroutine)
+{
+	return lp_scope_is_aside(goroutine, checked_scope);
+}
+
 static void fill_input(struct lp_collect_input *input, const struct job *job, uint64_t begin)
 {
 	*input = (struct lp_collect_input){
@@ -167,6 +174,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.process_start_ns = start_ns,
 		.start_ns = begin,
 		.forked = lp_forked,
+		.is_aside = is_aside,
 		.options = &lp_options,
 		.dormant = lp_dormant_reason,
 		.usable = lp_heap_usable(),
@@ -183,6 +191,9 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		.ranges = ranges,
 		.range_count = range_count,
 	};
+	checked_scope = job->request->check ? job->request->check->scope : NULL;
+	input->suppressions[0] = job->request->suppressions;
+	input->suppressions[1] = job->request->check ? job->request->check->suppressions : NULL;
 	input->history = history;
 	input->queued = lp_queued_values(&input->queued_count, &input->queued_lost);
 	input->heap_warning = lp_heap_warning();
@@ -506,7 +517,7 @@ int lp_collect(const struct lp_request *request, void *context, uintptr_t sp)
 	int r;
 
 	if (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
-		return enqueue(request) ? -EBUSY : -EAGAIN;
+		return !request->check && enqueue(request) ? -EBUSY : -EAGAIN;
 	LP_SYS4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
 	do
 		r = collect_once(&next, context, sp);

@@ -145,15 +145,66 @@ int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp);
 void lp_start_world(struct lp_thread *self);
 void lp_stop_after_fork(void);
 
+/* --- scopes.c: which goroutines a leak check is about --- */
+
+struct leakprof_scope;
+
+/* Sets who created VALUES, and its scope: that of CREATOR (NULL: unknown, or no goroutine), else of
+ * the calling thread. */
+void lp_scope_created(struct lp_goroutine *values, const struct lp_goroutine *creator);
+
+struct leakprof_scope *lp_scope_begin(void);
+
+/* The calling thread, or the goroutine that it runs, goes back to what was before SCOPE. */
+void lp_scope_end(struct leakprof_scope *scope);
+
+/* All goroutines that exist now are left aside by leak checks. */
+void lp_scope_ignore_current(void);
+
+/* Whether GOROUTINE is left aside by a check of SCOPE (NULL: of all). */
+bool lp_scope_is_aside(const struct lp_goroutine *goroutine, const struct leakprof_scope *scope);
+
+/* Goroutines that exist and that a check of SCOPE is about, main and those of runtimes not counted.
+ */
+size_t lp_scope_count(const struct leakprof_scope *scope);
+
+/* Waits until there are none, as long as NANOSECONDS, and lets them run. */
+void lp_scope_settle(const struct leakprof_scope *scope, uint64_t nanoseconds);
+
+/* --- leak_check.c --- */
+
+struct leakprof_check_info;
+
+/* The program's own suppressions (leakprof_default_suppressions), or NULL. Not for the snapshot. */
+const char *lp_default_suppressions(void);
+
+/* Looks the program's function up. */
+void lp_leak_check_init(void);
+
+/* leakprof_check and leakprof_scope_end. SP: where the caller's frames start. */
+int lp_leak_check(const struct leakprof_check_info *info, const struct leakprof_scope *scope,
+		  uintptr_t sp);
+
 /* --- snapshot.c --- */
+
+/* LP_TRIGGER_CHECK: what is checked, and who wants to know. */
+struct lp_check_request {
+	const struct leakprof_scope *scope;
+	const char *suppressions;
+	bool alive; /* all that are there, not only what is unreachable */
+	int reply;  /* where the reporter's answer goes (leak_check.c) */
+};
 
 struct lp_request {
 	enum lp_trigger trigger;
+	const struct lp_check_request *check;
+	const char *suppressions; /* the program's own, or NULL */
 	uint64_t token; /* LP_TRIGGER_SIGNAL: names the requester's socket */
 };
 
 /*
- * Collects, or queues the request when a collection is under way. CONTEXT is the ucontext_t of the
+ * Collects, or queues the request when a collection is under way; one for a check is not queued.
+ * CONTEXT is the ucontext_t of the
  * signal that brought it, NULL for a call; SP then is where the caller's frames start. Returns 0,
  * -EBUSY when queued, or -errno when the collection failed before there was a snapshot process to
  * say so.
@@ -244,6 +295,9 @@ void lp_goroutine_end(struct lp_goroutine *goroutine);
 
 /* All goroutines of RUNTIME have ended. */
 void lp_runtime_reset(struct lp_runtime *runtime);
+
+/* The id of the newest goroutine; 0: there was none. */
+uint64_t lp_goroutine_last_id(void);
 
 /* After fork: only runtimes of the calling thread go on. */
 void lp_registry_after_fork(void);

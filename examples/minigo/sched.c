@@ -420,6 +420,13 @@ void go_yield(void)
 	switch_to_scheduler(false);
 }
 
+/* For leak checks, which call it wherever they are made. */
+static void let_others_run(void)
+{
+	if (worker && go_self())
+		go_yield();
+}
+
 _Noreturn void go_park(void)
 {
 	static const struct leakprof_kind kind = {
@@ -590,6 +597,7 @@ void minigo_init(void)
 	long i;
 
 	profiled = leakprof_runtime("minigo");
+	leakprof_settle_by(profiled, let_others_run);
 	leakprof_internal(&sched, sizeof(sched));
 	sched.worker_count = threads < 1	     ? 1
 			     : threads > THREADS_MAX ? THREADS_MAX

@@ -20,7 +20,10 @@
 
 #define FORMS_MAX 16
 #define KILL_AFTER_NS 5000000000u
+#define SETTLE_NS 500000000u
 #define LEAK_CODE 23 /* LeakSanitizer's */
+
+static const char no_memory[] = "there is not enough memory for the result";
 
 /* --- Forms of the result --- */
 
@@ -50,9 +53,13 @@ struct check {
 	size_t output_count;
 	const char *mode;
 	const char *baseline;
+	struct lp_report *known; /* what it holds; NULL: there is none */
 	uint64_t timeout_ns;
-	unsigned follow; /* enum follow bits */
+	uint64_t settle_ns; /* alive mode: for goroutines to end */
+	bool from_snapshot; /* answers a check of the program itself: runtime_hooks/leak_check.c */
+	unsigned follow;    /* enum follow bits */
 	int exit_code;
+	bool update; /* the baseline, instead of failing */
 	bool generate;
 	bool quiet;
 };
@@ -155,10 +162,10 @@ static int set_exit_code(struct check *check, const char *value)
 	return LP_EXIT_OK;
 }
 
-static int set_timeout(struct check *check, const char *value)
+static int set_time(const char *name, const char *value, uint64_t *time_ns)
 {
-	if (read_quantity("timeout", value, &check->timeout_ns) || !check->timeout_ns)
-		return lp_usage("--timeout takes a time such as 90s, not %s", value);
+	if (read_quantity("timeout", value, time_ns))
+		return lp_usage("--%s takes a time such as 90s or 500ms, not %s", name, value);
 	return LP_EXIT_OK;
 }
 
@@ -179,7 +186,10 @@ enum {
 	OPTION_SUPPRESS,
 	OPTION_GENERATE,
 	OPTION_BASELINE,
+	OPTION_UPDATE,
 	OPTION_FORMAT,
+	OPTION_SETTLE,
+	OPTION_FROM_SNAPSHOT,
 };
 
 static const struct option own_options[] = {
@@ -191,7 +201,10 @@ static const struct option own_options[] = {
 	{"suppress", required_argument, NULL, OPTION_SUPPRESS},
 	{"gen-suppressions", no_argument, NULL, OPTION_GENERATE},
 	{"baseline", required_argument, NULL, OPTION_BASELINE},
+	{"update-baseline", no_argument, NULL, OPTION_UPDATE},
 	{"format", required_argument, NULL, OPTION_FORMAT},
+	{"settle", required_argument, NULL, OPTION_SETTLE},
+	{"from-snapshot", no_argument, NULL, OPTION_FROM_SNAPSHOT},
 	{"quiet", no_argument, NULL, 'q'},
 };
 
@@ -201,7 +214,7 @@ static int set_option(struct check *check, int option, char *value)
 	case OPTION_EXIT_CODE:
 		return set_exit_code(check, value);
 	case OPTION_TIMEOUT:
-		return set_timeout(check, value);
+		return set_time("timeout", value, &check->timeout_ns);
 	case OPTION_FOLLOW:
 		return set_follow(check, value);
 	case OPTION_MODE:
@@ -216,8 +229,16 @@ static int set_option(struct check *check, int option, char *value)
 	case OPTION_BASELINE:
 		check->baseline = value;
 		return LP_EXIT_OK;
+	case OPTION_UPDATE:
+		check->update = true;
+		return LP_EXIT_OK;
 	case OPTION_FORMAT:
 		return add_outputs(check, value);
+	case OPTION_SETTLE:
+		return set_time("settle", value, &check->settle_ns);
+	case OPTION_FROM_SNAPSHOT:
+		check->from_snapshot = true;
+		return LP_EXIT_OK;
 	case 'q':
 		check->quiet = true;
 		return LP_EXIT_OK;
@@ -226,6 +247,11 @@ static int set_option(struct check *check, int option, char *value)
 			       ? LP_EXIT_USAGE
 			       : lp_launch_pass_option(&check->launch, option, value);
 	}
+}
+
+static bool is_alive(const struct check *check)
+{
+	return !strcmp(check->mode, "alive");
 }
 
 static int parse(struct check *check, int argc, char **argv)
@@ -239,14 +265,20 @@ static int parse(struct check *check, int argc, char **argv)
 	memcpy(options, own_options, sizeof(own_options));
 	lp_launch_init(&check->launch, options, &count);
 	check->mode = "unreachable";
+	check->settle_ns = SETTLE_NS;
 	check->exit_code = LEAK_CODE;
 	check->follow = FOLLOW_FORK | FOLLOW_EXEC;
 	while (!code && (option = getopt_long(argc, argv, "+q", options, NULL)) != -1)
 		code = set_option(check, option, optarg);
 	check->launch.arguments = argv + optind;
+	check->launch.how = (struct lp_load){
+		.profile = is_alive(check) ? LP_PROFILE_GOROUTINE : LP_PROFILE_LEAK, .check = true};
 	if (!code && !check->output_count)
 		check->outputs[check->output_count++] = (struct output){&forms[0], NULL};
-	return code || optind < argc ? code : lp_usage("check takes a PROGRAM");
+	if (!code && check->update && !check->baseline)
+		code = lp_usage("--update-baseline needs --baseline=FILE");
+	return code || optind < argc || check->from_snapshot ? code
+							     : lp_usage("check takes a PROGRAM");
 }
 
 /* --- Running --- */
@@ -300,30 +332,6 @@ static bool is_followed(const struct check *check, const struct lp_report *repor
 	return check->follow & (report->forked ? FOLLOW_FORK : FOLLOW_EXEC);
 }
 
-/* Takes the reports of the processes that count; the program's own comes first. */
-static int take_reports(struct check *check, struct lp_results *results)
-{
-	size_t i;
-
-	results->reports = calloc(check->launch.stream_count + 1, sizeof(*results->reports));
-	if (!results->reports)
-		return lp_fail(LP_EXIT_FAILED, "there is not enough memory for the result");
-	for (i = 0; i < check->launch.stream_count; i++) {
-		struct lp_report *report = check->launch.streams[i].report;
-		struct lp_report **place = &results->reports[results->report_count];
-
-		if (!is_followed(check, report))
-			continue;
-		if (report->pid == (uint32_t)check->launch.child) {
-			*place = results->reports[0];
-			place = &results->reports[0];
-		}
-		*place = report;
-		results->report_count++;
-	}
-	return LP_EXIT_OK;
-}
-
 /*
  * Why the result is no measurement, or NULL. One process that was measured is enough where others
  * have no goroutines (a shell, a test driver); but where a collection failed, a leak may have been
@@ -348,22 +356,55 @@ static const char *unmeasured_reason(const struct check *check, const struct lp_
 	return lp_launch_silence(&check->launch, results->status);
 }
 
+/* Takes the reports of the processes that count; the program's own comes first. */
+static int take_reports(struct check *check, struct lp_results *results)
+{
+	size_t i;
+
+	results->reports = calloc(check->launch.stream_count + 1, sizeof(*results->reports));
+	if (!results->reports)
+		return lp_fail(LP_EXIT_FAILED, "%s", no_memory);
+	for (i = 0; i < check->launch.stream_count; i++) {
+		struct lp_report *report = check->launch.streams[i].report;
+		struct lp_report **place = &results->reports[results->report_count];
+
+		if (!is_followed(check, report))
+			continue;
+		if (report->pid == (uint32_t)check->launch.child) {
+			*place = results->reports[0];
+			place = &results->reports[0];
+		}
+		*place = report;
+		results->report_count++;
+	}
+	results->unmeasured = unmeasured_reason(check, results);
+	if (results->report_count)
+		return LP_EXIT_OK;
+	results->reports[0] = lp_launch_unmeasured(&check->launch, results->unmeasured);
+	results->report_count = results->reports[0] != NULL;
+	return results->reports[0] ? LP_EXIT_OK : lp_fail(LP_EXIT_FAILED, "%s", no_memory);
+}
+
+/* What the program itself puts aside. */
+static int add_own_rules(struct check *check, const struct lp_results *results)
+{
+	static const char *const origins[] = {"leakprof_default_suppressions", "leakprof_check"};
+	int code = LP_EXIT_OK;
+	size_t i;
+	size_t j;
+
+	for (i = 0; !code && i < results->report_count; i++)
+		for (j = 0; !code && j < 2; j++)
+			code = add_rules(check, origins[j], results->reports[i]->suppressions[j]);
+	return code;
+}
+
 static int judge(struct check *check, struct lp_results *results)
 {
-	struct lp_report *baseline = NULL;
-	int code = take_reports(check, results);
+	int code = add_own_rules(check, results);
 
-	if (!code && check->baseline)
-		code = lp_load_file(check->baseline, &baseline);
-	if (code)
-		return code;
-	results->unmeasured = unmeasured_reason(check, results);
-	if (!results->report_count)
-		results->reports[results->report_count++] =
-			lp_launch_unmeasured(&check->launch, results->unmeasured);
-	if (!results->reports[0] || lp_results_judge(results, baseline))
-		code = lp_fail(LP_EXIT_FAILED, "there is not enough memory for the result");
-	lp_report_free(baseline);
+	if (!code && lp_results_judge(results, check->known))
+		code = lp_fail(LP_EXIT_FAILED, "%s", no_memory);
 	return code;
 }
 
@@ -388,6 +429,16 @@ static int write_form(const struct lp_results *results, const struct form *form,
 	return r;
 }
 
+/* PATH may have % signs as an output of `run`. */
+static int write_file(const struct lp_results *results, const char *path, const void *data,
+		      size_t size)
+{
+	char name[PATH_MAX];
+
+	lp_report_name(results->reports[0], path, name, sizeof(name));
+	return lp_write_file(name, data, size);
+}
+
 static int write_output(const struct check *check, const struct lp_results *results,
 			const struct output *output)
 {
@@ -404,7 +455,7 @@ static int write_output(const struct check *check, const struct lp_results *resu
 	else if (!output->path && output->form->errors)
 		fwrite(data, 1, size, stderr);
 	else
-		code = lp_write_file(output->path ? output->path : "-", data, size);
+		code = write_file(results, output->path ? output->path : "-", data, size);
 	free(data);
 	return code;
 }
@@ -445,12 +496,54 @@ static int write_outputs(const struct check *check, const struct lp_results *res
 	return code;
 }
 
+/* --- For a check of the program itself --- */
+
+static int load_snapshot(struct check *check, struct lp_results *results)
+{
+	static struct lp_report *report;
+	void *data;
+	size_t size;
+	int code = lp_read_file("-", &data, &size);
+
+	if (!code)
+		code = lp_load_data_as("the snapshot", &check->launch.how, data, size, &report);
+	if (code)
+		return code;
+	results->reports = &report;
+	results->report_count = 1;
+	results->command = report->cmdline;
+	results->unmeasured = lp_report_unmeasured(report);
+	return judge(check, results);
+}
+
+/* Reads a stream and answers as runtime_hooks/leak_check.c wants it. */
+static int answer(struct check *check, struct lp_results *results)
+{
+	char *text = NULL;
+	size_t size;
+	int code = load_snapshot(check, results);
+
+	if (!code && write_form(results, &forms[0], (void **)&text, &size))
+		code = lp_fail(LP_EXIT_FAILED, "%s", no_memory);
+	if (code)
+		printf("leakprof -2 %zu\nleakprof: %s\n", strlen(lp_failure()) + 11, lp_failure());
+	else if (results->failing)
+		printf("leakprof %llu %zu\n%s", (unsigned long long)results->failing_goroutines,
+		       size, text);
+	else if (results->unmeasured)
+		printf("leakprof -1 %zu\n%s", size, text);
+	else
+		puts("leakprof 0 0");
+	free(text);
+	return code;
+}
+
 /* --- The verb --- */
 
 /* What check exits with where the program itself did not fail. */
 static int exit_code(const struct check *check, const struct lp_results *results, int code)
 {
-	if (results->failing)
+	if (results->failing && !check->update)
 		return check->exit_code;
 	if (results->unmeasured)
 		return LP_EXIT_UNMEASURED;
@@ -466,15 +559,27 @@ int lp_verb_check(int argc, char **argv)
 	if (code)
 		return code;
 	results.mode = check.mode;
+	if (check.baseline)
+		code = lp_baseline_load(check.baseline, check.update, &check.known);
+	if (code)
+		return code;
+	if (check.from_snapshot)
+		return answer(&check, &results);
+	if (is_alive(&check))
+		lp_launch_add(&check.launch, "settle=%lluns", (unsigned long long)check.settle_ns);
 	results.command = join(check.launch.arguments);
 	results.time_ns = now_ns(CLOCK_REALTIME);
 	code = lp_launch_start(&check.launch);
 	if (code)
 		return code;
 	await(&check, &results);
-	code = judge(&check, &results);
+	code = take_reports(&check, &results);
+	if (!code)
+		code = judge(&check, &results);
 	if (!code)
 		code = write_outputs(&check, &results);
+	if (!code && check.update)
+		code = lp_baseline_update(check.baseline, &results);
 	if (results.timed_out)
 		return lp_fail(LP_EXIT_TIMEOUT, "%s took longer than --timeout allows",
 			       check.launch.arguments[0]);

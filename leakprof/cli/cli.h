@@ -87,6 +87,17 @@ int lp_read_profile_name(const char *name, enum lp_profile *profile);
 /* Whether text on FILE may be coloured. */
 bool lp_may_colour(FILE *file);
 
+/* --- baseline.c --- */
+
+struct lp_results;
+
+/* Loads the baseline in the file PATH. UPDATE: there need be none yet, then it is NULL. Returns 0
+ * or an exit code. */
+int lp_baseline_load(const char *path, bool update, struct lp_report **baseline);
+
+/* Adds what was found to it. Returns 0 or an exit code. */
+int lp_baseline_update(const char *path, const struct lp_results *results);
+
 /* --- socket.c --- */
 
 /* Listens on the abstract socket "leakprof/<own PID>/<token>". Returns a descriptor or -errno. */

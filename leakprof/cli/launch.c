@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -171,7 +172,7 @@ static void add_stream(struct lp_launch *launch, void *data, size_t size)
 	struct lp_report *report = NULL;
 	struct lp_launched *place = NULL;
 
-	if (size && !lp_load_data("a snapshot", data, size, &report))
+	if (size && !lp_load_data_as("a snapshot", &launch->how, data, size, &report))
 		place = place_of(launch, report->pid);
 	if (place) {
 		*place = (struct lp_launched){report, data, size};
@@ -335,6 +336,7 @@ struct lp_report *lp_launch_unmeasured(const struct lp_launch *launch, const cha
 	*note = (struct lp_report_note){LP_NOTE_ERROR, lp_report_keep(report, why)};
 	report->program = report->cmdline = lp_report_keep(report, launch->arguments[0]);
 	report->version = LP_VERSION;
+	report->suppressions[0] = report->suppressions[1] = "";
 	report->measured = LP_MEASURED_NO_RUNTIME;
 	report->pid = (uint32_t)launch->child;
 	report->trigger = LP_TRIGGER_EXIT;
@@ -366,6 +368,7 @@ void lp_launch_init(struct lp_launch *launch, struct option *options, size_t *co
 	size_t i;
 
 	memset(launch, 0, sizeof(*launch));
+	launch->how.profile = LP_PROFILE_LEAK;
 	lp_options_default(&launch->passed);
 	for (i = 0; i < lp_option_count; i++) {
 		char *at;
@@ -383,17 +386,27 @@ void lp_launch_init(struct lp_launch *launch, struct option *options, size_t *co
 	}
 }
 
+void lp_launch_add(struct lp_launch *launch, const char *format, ...)
+{
+	size_t length = strlen(launch->options);
+	va_list arguments;
+
+	if (length + 1 >= sizeof(launch->options))
+		return;
+	launch->options[length++] = ':';
+	va_start(arguments, format);
+	vsnprintf(launch->options + length, sizeof(launch->options) - length, format, arguments);
+	va_end(arguments);
+}
+
 int lp_launch_pass_option(struct lp_launch *launch, int number, const char *value)
 {
 	const struct lp_option *option = &lp_option_table[number - LP_LAUNCH_OPTION];
-	size_t length = strlen(launch->options);
-
 	if (!value)
 		value = "1";
 	if (lp_options_set(&launch->passed, option->name, strlen(option->name), value,
 			   strlen(value)))
 		return lp_usage("bad value %s for --%s", value, option->name);
-	snprintf(launch->options + length, sizeof(launch->options) - length, ":%s=%s", option->name,
-		 value);
+	lp_launch_add(launch, "%s=%s", option->name, value);
 	return LP_EXIT_OK;
 }

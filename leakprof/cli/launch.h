@@ -27,6 +27,7 @@ struct lp_launched {
 struct lp_launch {
 	char **arguments;	  /* the program and its own, NULL at the end: set by the caller */
 	char options[8192];	  /* for LEAKPROF_OPTIONS, behind the user's own */
+	struct lp_load how;	  /* to load what the processes send: set by the caller */
 	struct lp_options passed; /* the same, read; defaults for the others */
 	char shim[PATH_MAX];
 	int listener;
@@ -62,6 +63,10 @@ int lp_launch_end_like(int status);
 /* Makes LAUNCH empty, and adds a long option to OPTIONS at *COUNT for every row of the table of
  * options (core/options.h) that is for `run`. */
 void lp_launch_init(struct lp_launch *launch, struct option *options, size_t *count);
+
+/* Adds an option for the target. */
+void lp_launch_add(struct lp_launch *launch, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* Passes option NUMBER, as getopt_long returned it, on to the target. VALUE NULL: "1". Returns 0 or
  * an exit code. */

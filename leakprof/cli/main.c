@@ -23,6 +23,8 @@ static const struct lp_verb verbs[] = {
 	 "      --mode MODE        unreachable (default): nothing can make them go on; alive: all "
 	 "that\n"
 	 "                         are still there\n"
+	 "      --settle TIME      alive: how long goroutines may take to end, in all (default "
+	 "500ms)\n"
 	 "      --timeout TIME     end the program after so long\n"
 	 "      --follow LIST      children to check too: fork,exec (default) or none\n"
 	 "      --suppressions FILE  leaks to put aside: lines of KIND:PATTERN, as "
@@ -32,8 +34,9 @@ static const struct lp_verb verbs[] = {
 	 "      --gen-suppressions print lines for the leaks that were found\n"
 	 "      --baseline FILE    a profile of leaks that are known: only new ones and more of "
 	 "them fail\n"
-	 "      --format LIST      text, json, junit, sarif, github, pprof, each with :FILE or "
-	 "without\n"
+	 "      --update-baseline  add what is found to the baseline, and pass\n"
+	 "      --format LIST      text, json, junit, sarif, github, pprof, each alone or with\n"
+	 "                         :FILE, where %p %e %n %t are PID, program, snapshot, time\n"
 	 "  -q, --quiet            no text where there is nothing to tell\n",
 	 lp_verb_check},
 	{"diff", "[options] BEFORE AFTER", "compare the leaks in two profiles",

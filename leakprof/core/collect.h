@@ -51,8 +51,11 @@ struct lp_collect_input {
 	size_t range_count;
 	const uintptr_t *queued; /* values sent with signals that may still be pending */
 	size_t queued_count;
-	bool queued_lost;	    /* there were more */
-	struct lp_history *history; /* shared with the target; NULL: none */
+	bool queued_lost; /* there were more */
+	/* Whether a leak check leaves GOROUTINE aside. */
+	bool (*is_aside)(const struct lp_goroutine *goroutine);
+	const char *suppressions[2]; /* the program's own, those of the call of a check; or NULL */
+	struct lp_history *history;  /* shared with the target; NULL: none */
 };
 
 struct lp_pool_range {

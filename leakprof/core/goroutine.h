@@ -56,8 +56,9 @@ struct lp_goroutine {
 	void *sp;	      /* annotated: where its stack was left; NULL: unknown */
 	uint32_t checked;     /* annotated: calls are checked */
 	uint32_t waits;	      /* begun so far: the same number is the very same wait */
-	uint16_t flags;	      /* enum lp_target_flag bits */
-	uint16_t label_count;
+	uint8_t flags;	      /* enum lp_target_flag bits */
+	uint8_t label_count;
+	uint16_t scope; /* of leak checks, that it was created in (scopes.c); 0: none */
 	uint32_t stack_size;
 	uint64_t id;
 	uint64_t creator;

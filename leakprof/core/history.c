@@ -69,7 +69,8 @@ static void judge(struct walk *walk, struct lp_node *node)
 		node->leaked = true;
 	else
 		node->leaked = !node->live && (agreed >= input->options->confirm ||
-					       input->trigger == LP_TRIGGER_EXIT);
+					       input->trigger == LP_TRIGGER_EXIT ||
+					       input->trigger == LP_TRIGGER_CHECK);
 	walk->unconfirmed += !node->live && !node->leaked;
 	if (node->leaked || !node->live)
 		remember(walk, node, agreed);

@@ -10,7 +10,8 @@
  *     was reported, has run since       a contradiction: counted and shown, as it is our bug
  *
  * "The very same wait" is the goroutine's id and its count of waits. At exit nothing runs any more,
- * so one snapshot is all the confirmation that there can be.
+ * so one snapshot is all the confirmation that there can be; a leak check of the program itself
+ * wants its answer at once, too.
  */
 #ifndef LP_CORE_HISTORY_H
 #define LP_CORE_HISTORY_H

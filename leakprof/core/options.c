@@ -20,6 +20,8 @@ const struct lp_option lp_option_table[] = {
 	 "a snapshot every so often; 0: none"},
 	{"at_exit", LP_OPT_BOOL, EVERYWHERE, MEMBER(at_exit), "1",
 	 "a snapshot when the program exits"},
+	{"settle", LP_OPT_DURATION, LP_OPT_TARGET, MEMBER(settle_ns), "0",
+	 "at exit: how long goroutines that are still there may take to end"},
 	{"signal", LP_OPT_UINT, EVERYWHERE, MEMBER(signal), "62",
 	 "the real-time signal that triggers snapshots and stops threads"},
 	{"stop_timeout", LP_OPT_DURATION, EVERYWHERE, MEMBER(stop_timeout_ns), "1s",

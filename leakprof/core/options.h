@@ -23,6 +23,7 @@ struct lp_options {
 	char connect[108];    /* abstract unix socket that gets the stream instead of OUTPUT (set by
 				 `run`) */
 	uint64_t interval_ns; /* a snapshot every so often; 0: none */
+	uint64_t settle_ns;   /* at exit, for goroutines that are still there to end */
 	uint64_t stop_timeout_ns; /* for all threads to stop */
 	uint64_t timeout_ns;	  /* for the whole snapshot */
 	uint64_t stack_limit;	  /* bytes copied of one stack */

@@ -27,12 +27,17 @@ struct lp_runtime {
 	size_t table_used;
 	uint64_t created; /* without service goroutines */
 	uint64_t finished;
-	int thread;  /* TID of the OS thread that it runs in */
-	bool seen;   /* it was initialised in this process */
-	bool shared; /* used by several threads, without a table */
+	void (*yield)(void); /* annotated: as the adapter's */
+	int thread;	     /* TID of the OS thread that it runs in */
+	bool seen;	     /* it was initialised in this process */
+	bool shared;	     /* used by several threads, without a table */
 };
 
 struct lp_adapter {
+	/* Lets other goroutines run for a moment, where the caller may switch; NULL: only by other
+	 * OS threads. Called in the target. */
+	void (*yield)(void);
+
 	/* An address in the library's code or data: its loaded object is no root. 0: not loaded. */
 	uintptr_t (*address)(void);
 

@@ -64,6 +64,7 @@ enum lp_trigger {
 	LP_TRIGGER_INTERVAL = 2, /* interval=DURATION */
 	LP_TRIGGER_EXIT = 3,	 /* the program exits */
 	LP_TRIGGER_API = 4,	 /* a call of leakprof.h */
+	LP_TRIGGER_CHECK = 5,	 /* a leak check by leakprof.h */
 };
 
 /* Whether a collection measured anything at all. Anything but LP_MEASURED means that zero leaks is
@@ -79,15 +80,16 @@ enum lp_measured {
 struct lp_raw_process {
 	uint32_t pid;
 	uint32_t ppid;
-	uint32_t trigger;  /* enum lp_trigger */
-	uint32_t measured; /* enum lp_measured */
-	uint32_t serial;   /* of this snapshot in its process, from 1 */
-	uint32_t exe;	   /* string: path of the program */
-	uint32_t cmdline;  /* string: arguments, joined by one space each */
-	uint32_t shim;	   /* string: version of the shim */
-	uint64_t time_ns;  /* when the target was stopped */
-	uint64_t start_ns; /* when the process started */
-	uint32_t flags;	   /* enum lp_process_flag bits */
+	uint32_t trigger;	  /* enum lp_trigger */
+	uint32_t measured;	  /* enum lp_measured */
+	uint32_t serial;	  /* of this snapshot in its process, from 1 */
+	uint32_t exe;		  /* string: path of the program */
+	uint32_t cmdline;	  /* string: arguments, joined by one space each */
+	uint32_t shim;		  /* string: version of the shim */
+	uint64_t time_ns;	  /* when the target was stopped */
+	uint64_t start_ns;	  /* when the process started */
+	uint32_t flags;		  /* enum lp_process_flag bits */
+	uint32_t suppressions[2]; /* strings: the program's own, those of the call of a check */
 	uint32_t reserved;
 };
 
@@ -158,7 +160,8 @@ enum lp_state {
 enum lp_verdict { LP_LIVE = 1, LP_LEAKED = 2 };
 
 enum lp_goroutine_flag {
-	LP_G_MAIN = 1, /* the goroutine that the program began in */
+	LP_G_MAIN = 1,	/* the goroutine that the program began in */
+	LP_G_ASIDE = 2, /* leak checks leave it aside: ignored, or of another scope */
 };
 
 struct lp_raw_goroutine {

@@ -42,6 +42,8 @@ const char *lp_trigger_name(uint32_t trigger)
 		return "at exit";
 	case LP_TRIGGER_API:
 		return "on the program's call";
+	case LP_TRIGGER_CHECK:
+		return "for a leak check";
 	}
 	return "by an unknown trigger";
 }

@@ -134,7 +134,9 @@ static bool check_strings(const struct lp_stream *stream)
 {
 	const struct lp_raw_process *process = &stream->process;
 	bool good = is_string(stream, process->exe) && is_string(stream, process->cmdline) &&
-		    is_string(stream, process->shim);
+		    is_string(stream, process->shim) &&
+		    is_string(stream, process->suppressions[0]) &&
+		    is_string(stream, process->suppressions[1]);
 	size_t i;
 
 	for (i = 0; i < stream->mapping_count; i++)

@@ -218,6 +218,11 @@ static uint32_t add_exe(struct writer *writer)
 	return add_string(writer, path);
 }
 
+static uint32_t add_text(struct writer *writer, const char *text)
+{
+	return add_string(writer, text ? text : "");
+}
+
 static void put_process(struct writer *writer)
 {
 	const struct lp_collection *collection = writer->collection;
@@ -233,6 +238,8 @@ static void put_process(struct writer *writer)
 		.time_ns = input->time_ns,
 		.start_ns = input->process_start_ns,
 		.flags = input->forked ? LP_PROCESS_FORKED : 0,
+		.suppressions = {add_text(writer, input->suppressions[0]),
+				 add_text(writer, input->suppressions[1])},
 	};
 
 	put_section(writer, LP_SEC_PROCESS, &process, sizeof(process), NULL, 0);
@@ -461,7 +468,8 @@ static void add_goroutine(struct writer *writer, struct lp_vec *goroutines,
 		.runtime = runtime_index(writer, goroutine->runtime),
 		.state = node->state,
 		.verdict = node->leaked ? LP_LEAKED : LP_LIVE,
-		.flags = node->main ? LP_G_MAIN : 0,
+		.flags = (node->main ? LP_G_MAIN : 0) |
+			 (writer->collection->input->is_aside(goroutine) ? LP_G_ASIDE : 0),
 		.wait = intern(writer, node->label),
 		.name = add_name(writer, goroutine->name),
 		.stack = copy_stack(writer, node),

@@ -140,6 +140,31 @@ struct leakprof_new {
 	const char *name;		    /* for people; must last as long as the goroutine */
 };
 
+/* --- Leak checks --- */
+
+enum leakprof_mode {
+	LEAKPROF_UNREACHABLE = 0, /* nothing can make them go on: no false positives */
+	LEAKPROF_ALIVE = 1	  /* all that are still there, but main and the runtime's own */
+};
+
+/* What a check is to do. Set all to zero first; zero, or NULL in place of it, is usual. */
+struct leakprof_check_info {
+	uint32_t size;	    /* sizeof(struct leakprof_check_info) */
+	uint32_t mode;	    /* enum leakprof_mode */
+	uint64_t settle_ns; /* LEAKPROF_ALIVE: how long goroutines may take to end. They come to run
+			       meanwhile, where the runtime is interposed or has leakprof_settle_by
+			     */
+	const char *suppressions; /* lines as in a file of suppressions; NULL: none */
+
+	/* Gets the report, in pieces of LENGTH bytes, when there is something to tell. NULL: it
+	 * goes to standard error. */
+	void (*sink)(void *context, const char *text, size_t length);
+	void *context;
+};
+
+/* A scope: see leakprof_scope_begin. */
+struct leakprof_scope;
+
 /* --- Statistics --- */
 
 #define LEAKPROF_STATS_VERSION 1
@@ -205,6 +230,11 @@ struct leakprof_api {
 	void (*labels)(struct leakprof_goroutine *, const struct leakprof_label *, size_t count);
 	int (*collect)(void);
 	void (*check)(struct leakprof_goroutine *, int call, const void *argument);
+	int (*leak_check)(const struct leakprof_check_info *);
+	struct leakprof_scope *(*scope_begin)(void);
+	int (*scope_end)(struct leakprof_scope *, const struct leakprof_check_info *);
+	void (*ignore_current)(void);
+	void (*settle_by)(struct leakprof_runtime *, void (*yield)(void));
 	int (*stats)(struct leakprof_stats *);
 };
 
@@ -230,6 +260,10 @@ LEAKPROF_INLINE const struct leakprof_api *leakprof_api(void)
 	__asm__(".weak leakprof_api_v1\n\tmovq leakprof_api_v1@GOTPCREL(%%rip), %0" : "=r"(api));
 	return api;
 }
+
+/* Whether the shim has MEMBER: an older one may not. */
+#define LEAKPROF_HAS(api, member)                                                                  \
+	((api) && (api)->size >= offsetof(struct leakprof_api, member) + sizeof((api)->member))
 
 /* Whether the shim is there. A test that wants leaks checked can insist on it. */
 LEAKPROF_INLINE int leakprof_available(void)
@@ -416,6 +450,67 @@ LEAKPROF_INLINE void leakprof_labels(struct leakprof_goroutine *goroutine,
 	if (__builtin_expect(goroutine != NULL, 0))
 		leakprof_api()->labels(goroutine, labels, count);
 }
+
+/* YIELD lets other goroutines of RUNTIME run for a moment, wherever it is called. A check with
+ * LEAKPROF_ALIVE calls it, so that what is about to end can. */
+LEAKPROF_INLINE void leakprof_settle_by(struct leakprof_runtime *runtime, void (*yield)(void))
+{
+	if (__builtin_expect(runtime != NULL, 0) && LEAKPROF_HAS(leakprof_api(), settle_by))
+		leakprof_api()->settle_by(runtime, yield);
+}
+
+/* --- Leak checks, for tests --- */
+
+/*
+ * Checks now, as often as one likes, and returns the number of leaked goroutines; the report says
+ * where they are. The calling OS thread waits for it, the others are stopped for milliseconds.
+ * -ENODATA: nothing was measured (the report says why), so that there is no zero; -ENOSYS: the shim
+ * is not there, or is older than this header; -EINVAL: the suppressions are not valid (the report
+ * says where); another negative errno: the check failed. Not in signal handlers.
+ */
+LEAKPROF_INLINE int leakprof_check(const struct leakprof_check_info *info)
+{
+	const struct leakprof_api *api = leakprof_api();
+
+	return LEAKPROF_HAS(api, leak_check) ? api->leak_check(info) : -38 /* -ENOSYS */;
+}
+
+/*
+ * From here on, what the calling goroutine (or OS thread, where it runs none) creates is in a scope
+ * of its own, and what those create in turn. Tests that run side by side each have theirs. A scope
+ * that is begun inside another one counts for both. NULL without the shim.
+ */
+LEAKPROF_INLINE struct leakprof_scope *leakprof_scope_begin(void)
+{
+	const struct leakprof_api *api = leakprof_api();
+
+	return LEAKPROF_HAS(api, scope_begin) ? api->scope_begin() : (struct leakprof_scope *)0;
+}
+
+/* Ends SCOPE, called where it was begun, and checks as leakprof_check does, only for goroutines
+ * born in it. Without a goroutine that still exists this is quick. */
+LEAKPROF_INLINE int leakprof_scope_end(struct leakprof_scope *scope,
+				       const struct leakprof_check_info *info)
+{
+	return scope ? leakprof_api()->scope_end(scope, info) : -38 /* -ENOSYS */;
+}
+
+/* Later checks, also the one of `leakprof check` at exit, leave all goroutines aside that exist
+ * now.
+ */
+LEAKPROF_INLINE void leakprof_ignore_current(void)
+{
+	const struct leakprof_api *api = leakprof_api();
+
+	if (LEAKPROF_HAS(api, ignore_current))
+		api->ignore_current();
+}
+
+/*
+ * A program may define this: lines as in a file of suppressions, for all its checks. It is looked
+ * up by name when the program starts: in an executable it has to be exported (link with -rdynamic).
+ */
+const char *leakprof_default_suppressions(void);
 
 /* --- For any program --- */
 

@@ -149,34 +149,58 @@ int lp_diff_text(struct lp_tally **tallies, FILE *file)
 		else
 			same++;
 	}
-	fprintf(file, "%" PRIu64 " -> %" PRIu64 " leaked goroutines; %zu sites are as before\n",
-		totals[LP_BEFORE], totals[LP_AFTER], same);
+	fprintf(file, "%" PRIu64 " -> %" PRIu64 " leaked goroutines; %zu site%s as before\n",
+		totals[LP_BEFORE], totals[LP_AFTER], same, same == 1 ? " is" : "s are");
 	return ferror(file) ? (errno ? -errno : -EIO) : 0;
+}
+
+/* --- As profiles --- */
+
+/* Each tally with what COUNT says of it, if that is not 0. */
+static int write_profile(struct lp_tally *tallies, const struct lp_report *head,
+			 int64_t (*count)(const struct lp_tally *tally), const char *comment,
+			 void **data, size_t *size)
+{
+	struct lp_report shown = *head;
+	size_t room = HASH_COUNT(tallies) + 1;
+	struct lp_site *sites = calloc(room, sizeof(*sites));
+	const struct lp_report **owners = calloc(room, sizeof(*owners));
+	const struct lp_tally *tally;
+	int r = -ENOMEM;
+
+	shown.sites = sites;
+	shown.site_count = 0;
+	for (tally = tallies; sites && owners && tally; tally = tally->hh.next) {
+		if (!count(tally))
+			continue;
+		sites[shown.site_count] = *tally->site;
+		sites[shown.site_count].count = (uint64_t)count(tally);
+		owners[shown.site_count++] = tally->report;
+	}
+	if (sites && owners)
+		r = lp_report_pack(&shown, owners, comment, data, size);
+	free(sites);
+	free(owners);
+	return r;
 }
 
 int lp_diff_profile(struct lp_tally *tallies, const struct lp_report *after, void **data,
 		    size_t *size)
 {
-	struct lp_report changes = *after;
-	size_t count = HASH_COUNT(tallies);
-	struct lp_site *sites = calloc(count + 1, sizeof(*sites));
-	const struct lp_report **owners = calloc(count + 1, sizeof(*owners));
-	const struct lp_tally *tally;
-	int r = -ENOMEM;
+	return write_profile(tallies, after, change, "leakprof: a difference of two profiles", data,
+			     size);
+}
 
-	changes.sites = sites;
-	changes.site_count = 0;
-	for (tally = tallies; sites && owners && tally; tally = tally->hh.next) {
-		if (!change(tally))
-			continue;
-		sites[changes.site_count] = *tally->site;
-		sites[changes.site_count].count = (uint64_t)change(tally);
-		owners[changes.site_count++] = tally->report;
-	}
-	if (sites && owners)
-		r = lp_report_pack(&changes, owners, "leakprof: a difference of two profiles", data,
-				   size);
-	free(sites);
-	free(owners);
-	return r;
+static int64_t most(const struct lp_tally *tally)
+{
+	uint64_t before = tally->counts[LP_BEFORE];
+	uint64_t after = tally->counts[LP_AFTER];
+
+	return (int64_t)(before > after ? before : after);
+}
+
+int lp_most_profile(struct lp_tally *tallies, const struct lp_report *head, void **data,
+		    size_t *size)
+{
+	return write_profile(tallies, head, most, "leakprof: a baseline", data, size);
 }

@@ -44,4 +44,8 @@ int lp_diff_text(struct lp_tally **tallies, FILE *file);
 int lp_diff_profile(struct lp_tally *tallies, const struct lp_report *after, void **data,
 		    size_t *size);
 
+/* The larger count of each site as a profile, of the time of HEAD: a baseline. */
+int lp_most_profile(struct lp_tally *tallies, const struct lp_report *head, void **data,
+		    size_t *size);
+
 #endif

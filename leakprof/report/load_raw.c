@@ -595,6 +595,9 @@ static void copy_process(struct loader *loader)
 	report->program = lp_report_keep(report, text(loader, process->exe));
 	report->cmdline = lp_report_keep(report, text(loader, process->cmdline));
 	report->version = lp_report_keep(report, text(loader, process->shim));
+	for (i = 0; i < 2; i++)
+		report->suppressions[i] =
+			lp_report_keep(report, text(loader, process->suppressions[i]));
 	report->time_ns = process->time_ns;
 	report->start_ns = process->start_ns;
 	for (i = 0; i < loader->stream.figure_count; i++)
@@ -604,6 +607,16 @@ static void copy_process(struct loader *loader)
 	for (i = 0; i < loader->stream.goroutine_count; i++)
 		if (loader->stream.goroutines[i].state <= LP_STATE_SLEEP)
 			report->states[loader->stream.goroutines[i].state]++;
+}
+
+static bool is_wanted(const struct loader *loader, const struct lp_raw_goroutine *goroutine)
+{
+	bool all = loader->report->profile == LP_PROFILE_GOROUTINE;
+
+	if (loader->how->check &&
+	    (goroutine->flags & LP_G_ASIDE || (all && goroutine->flags & LP_G_MAIN)))
+		return false;
+	return all || goroutine->verdict == LP_LEAKED;
 }
 
 static int load(struct loader *loader)
@@ -629,8 +642,7 @@ static int load(struct loader *loader)
 	if (r)
 		return r;
 	for (i = 0; i < stream->goroutine_count; i++)
-		if (report->profile == LP_PROFILE_GOROUTINE ||
-		    stream->goroutines[i].verdict == LP_LEAKED)
+		if (is_wanted(loader, &stream->goroutines[i]))
 			add_goroutine(loader, &stream->goroutines[i]);
 	return sort(report);
 }

@@ -103,6 +103,7 @@ int lp_report_load_as(struct lp_report **result, const struct lp_load *how, cons
 	if (!report)
 		return -ENOMEM;
 	report->program = report->cmdline = report->version = "";
+	report->suppressions[0] = report->suppressions[1] = "";
 	if (lp_stream_is(data, size))
 		r = lp_report_load_raw(report, how, data, size, reason);
 	else

@@ -102,6 +102,8 @@ struct lp_report {
 	uint32_t trigger;
 	uint32_t measured;
 	uint32_t serial;
+	const char *suppressions[2]; /* the program's own, and of its call of a check; "" from a
+					profile */
 	bool forked; /* a child that goes on with its parent's program; unknown from a profile */
 	const char *program;
 	const char *cmdline;
@@ -130,6 +132,7 @@ struct lp_report {
 struct lp_load {
 	enum lp_profile profile; /* a file that is of another one is refused */
 	const char *debug_path;	 /* one more folder of debug files, or NULL */
+	bool check;		 /* for a leak check: without main and what is left aside */
 	const char *root;	 /* below which the target's files are looked for first, or NULL */
 };
 

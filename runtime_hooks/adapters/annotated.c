@@ -303,7 +303,7 @@ static void cut(struct lp_collection *collection, struct lp_runtime *runtime)
 	cut_memory(collection);
 }
 
-static const struct lp_adapter adapter = {address, locate, inspect, cut};
+static const struct lp_adapter adapter = {NULL, address, locate, inspect, cut};
 
 struct lp_runtime lp_annotated[LP_ANNOTATED_MAX] = {
 	{.adapter = &adapter}, {.adapter = &adapter}, {.adapter = &adapter}, {.adapter = &adapter},

@@ -274,7 +274,7 @@ LP_EXPORT struct pth *pth_spawn(void *attributes, void *(*start)(void *), void *
 		lp_goroutine_end(old);
 	values.handle = thread;
 	lp_goroutine_set_stack(&values, thread->stack, thread->stack_size);
-	values.creator = creator ? creator->id : 0;
+	lp_scope_created(&values, creator);
 	if (start == (void *(*)(void *)) - 1) {
 		values.flags = LP_T_MAIN;
 		values.entry = NULL;
@@ -322,6 +322,13 @@ LP_EXPORT __attribute__((noreturn)) void pth_exit(void *value)
 		lp_wait_end(goroutine);                                                            \
 		return result;                                                                     \
 	} while (0)
+
+/* Where a thread of the library runs, and not its scheduler. */
+static void yield(void)
+{
+	if (real.yield && *real.current && *real.current != *real.scheduler_thread)
+		real.yield(NULL);
+}
 
 LP_EXPORT int pth_yield(struct pth *to)
 {
@@ -823,6 +830,6 @@ static void cut(struct lp_collection *collection, struct lp_runtime *runtime)
 	each_node(collection, cut_links);
 }
 
-static const struct lp_adapter adapter = {address, locate, inspect, cut};
+static const struct lp_adapter adapter = {yield, address, locate, inspect, cut};
 
 struct lp_runtime lp_pth = {.adapter = &adapter, .name = "GNU Pth"};

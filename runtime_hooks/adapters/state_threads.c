@@ -189,7 +189,7 @@ LP_EXPORT struct st *st_thread_create(void *(*start)(void *), void *argument, in
 	/* With its two red zones, which are accessible in this build. */
 	lp_goroutine_set_stack(&values, thread->stack->mapping,
 			       (size_t)thread->stack->mapping_size);
-	values.creator = creator ? creator->id : 0;
+	lp_scope_created(&values, creator);
 	values.flags = initialising ? LP_T_SERVICE : 0;
 	lp_goroutine_new(&lp_state_threads, &values);
 	return thread;
@@ -279,6 +279,15 @@ LP_EXPORT int st_sleep(int seconds)
 LP_EXPORT int st_poll(struct pollfd *fds, int count, unsigned long long timeout)
 {
 	BLOCKING(KIND_IO, fds, real.poll(fds, count, timeout));
+}
+
+/* A microsecond, so that sleepers come to run too. */
+static void yield(void)
+{
+	const struct lp_goroutine *goroutine = real.poll ? find_self() : NULL;
+
+	if (goroutine && !(goroutine->flags & (LP_T_SERVICE | LP_T_ENDING)))
+		real.usleep(1);
 }
 
 /* --- In the snapshot --- */
@@ -423,6 +432,6 @@ static void cut(struct lp_collection *collection, struct lp_runtime *runtime)
 	}
 }
 
-static const struct lp_adapter adapter = {address, locate, inspect, cut};
+static const struct lp_adapter adapter = {yield, address, locate, inspect, cut};
 
 struct lp_runtime lp_state_threads = {.adapter = &adapter, .name = "State Threads"};
