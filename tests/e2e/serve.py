@@ -55,6 +55,7 @@ class Serving:
         self.process = subprocess.Popen([*user, LEAKPROF, "serve", "--listen", listen, "--interval", interval,
                                          *map(str, arguments)], stdin=stdin, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, cwd=FOLDER)
+        self.launched = "--" in arguments
         self.said = self.process.stderr.readline()
         port = re.search(r"http://[^/]*:(\d+)/", self.said)
         self.port = int(port.group(1)) if port else None
@@ -65,6 +66,8 @@ class Serving:
         return self
 
     def __exit__(self, *unused):
+        if self.process.poll() is None and not self.launched:
+            equal(self.end(), 0, "exit code of serve: " + self.process.stderr.read())
         self.end()
 
     def end(self, number=signal.SIGTERM):
@@ -247,6 +250,19 @@ def suite_http():
             counts_settle(process.pid, 2)
             serving.ask(LEAK)
             equal(re.findall("<td>([^<]+)</td><td><a", serving.text("/debug/pprof/")), ["4", "2"], "after")
+
+    @test
+    def nothing_measured_is_no_zero():
+        """A program that has the shim and no coroutine."""
+        with Running("python3", "-c", "print('READY', flush=True); input()", env=preload(at_exit=0),
+                     stdin=subprocess.PIPE) as running, Serving(running.process.pid) as serving:
+            for path in (LEAK, ALL, LEAK + "?debug=1"):
+                got, _, body = serving.ask(path)
+                check(got == 503 and body.startswith(b"nothing measured: no coroutine library"), "%d %r" % (got, body))
+            check("not collected yet" in serving.text("/debug/pprof/"), "index")
+            metrics = serving.metrics()
+            equal(metrics["leakprof_serve_results_total{result=\"failed\"}"], "3", "failed ones")
+            check("leakprof_goroutines_leaked{}" not in metrics, metrics)
 
     @test
     def a_page_of_another_name_may_not_ask():
