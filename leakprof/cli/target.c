@@ -455,9 +455,10 @@ int lp_target_stats(const struct lp_target *target, int timeout_ms, struct leakp
 		return code;
 	if (!size) {
 		free(data);
-		return lp_fail(LP_EXIT_FAILED,
-			       "process %d did not want to answer: it does to root and its own user",
-			       (int)target->pid);
+		return lp_fail(
+			LP_EXIT_FAILED,
+			"process %d did not want to answer: it does to root and its own user",
+			(int)target->pid);
 	}
 	memset(stats, 0, sizeof(*stats));
 	memcpy(stats, data, size < sizeof(*stats) ? size : sizeof(*stats));

@@ -430,6 +430,19 @@ def suite_stress():
             equal(process.wait(20), 0, "the program's exit code")
 
     @test
+    def serve_ends_while_clients_wait():
+        with server() as (process, _), Serving(process.pid) as serving:
+            clients = []
+            for path in (LEAK + "?seconds=60", LEAK + "?seconds=61", "/metrics"):
+                clients.append(serving.socket())
+                clients[-1].sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
+            check(clients[-1].recv(12) == b"HTTP/1.1 200", "metrics")
+            wait_for(lambda: serving.collections() == 1)
+            equal(serving.end(), 0, "exit code")
+            answers = [client.recv(100)[:12] for client in clients[:2]]
+            check(all(answer in (b"HTTP/1.1 503", b"") for answer in answers), "%r" % answers)
+
+    @test
     def serve_ends_as_its_program_does():
         waiter = os.path.join(PROGRAMS, "waiter_st")
         with Serving("--", waiter, "2", stdin=subprocess.PIPE) as serving:
