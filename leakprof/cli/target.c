@@ -281,6 +281,14 @@ static int has_ended(const struct lp_target *target)
 	return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
 }
 
+static int no_answer(const struct lp_target *target)
+{
+	return lp_fail(LP_EXIT_FAILED,
+		       "process %d did not answer in time; it may be stopped, or not allowed to "
+		       "connect to us",
+		       (int)target->pid);
+}
+
 static int queue_signal(const struct lp_target *target, uint64_t value)
 {
 	siginfo_t info = {.si_signo = (int)target->signal, .si_code = SI_QUEUE};
@@ -293,27 +301,60 @@ static int queue_signal(const struct lp_target *target, uint64_t value)
 				  : sigqueue(target->pid, (int)target->signal, info.si_value);
 }
 
-/* All processes of a user share a limit of signals that wait: when others have filled it, this one
- * is sent as soon as there is room, until UNTIL at the latest. */
-static int send_signal(const struct lp_target *target, uint64_t value, int64_t until)
+/* Whether a request still waits to be taken: the process is stopped, or has no time. */
+static bool is_pending(const struct lp_target *target)
 {
-	const struct timespec pause = {0, SIGNAL_AGAIN_NS};
-	int r;
+	char path[64];
+	char line[256];
+	uint64_t pending = 0;
+	FILE *status;
 
-	while ((r = queue_signal(target, value)) && errno == EAGAIN && lp_now_ms() < until)
-		nanosleep(&pause, NULL);
-	if (!r)
-		return LP_EXIT_OK;
-	if (errno == ESRCH)
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)target->pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status))
+		sscanf(line, "ShdPnd: %" SCNx64, &pending);
+	if (status)
+		fclose(status);
+	return pending >> (target->signal - 1) & 1;
+}
+
+/* Why the signal could not be sent: ERROR; 0: an earlier one is still waiting. */
+static int not_sent(const struct lp_target *target, int error)
+{
+	if (!lp_target_alive(target))
 		return has_ended(target);
-	if (errno == EAGAIN)
+	if (!error)
+		return no_answer(target);
+	if (error == EAGAIN)
 		return lp_fail(LP_EXIT_FAILED,
 			       "process %d cannot be asked: as many signals wait for its user's "
 			       "processes as may (ulimit -i)",
 			       (int)target->pid);
 	return lp_fail(LP_EXIT_TARGET,
 		       "process %d cannot be asked: %s; run leakprof as its user or as root",
-		       (int)target->pid, strerror(errno));
+		       (int)target->pid, strerror(error));
+}
+
+/*
+ * Sends it as soon as there is room, until UNTIL at the latest: requests to a process that is
+ * stopped must not pile up, and all processes of a user share a limit of signals that wait, which
+ * others may have filled.
+ */
+static int send_signal(const struct lp_target *target, uint64_t value, int64_t until)
+{
+	const struct timespec pause = {0, SIGNAL_AGAIN_NS};
+	int error;
+
+	for (;;) {
+		bool pending = is_pending(target);
+
+		if (!pending && !queue_signal(target, value))
+			return LP_EXIT_OK;
+		error = pending ? 0 : errno;
+		if ((error && error != EAGAIN) || !lp_target_alive(target) || lp_now_ms() >= until)
+			return not_sent(target, error);
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* Whether somebody connects before UNTIL (in milliseconds). Sets *ENDED when the target has ended.
@@ -360,11 +401,7 @@ static int hear(const struct lp_target *target, const struct ear *ear, enum lp_a
 		return has_ended(target);
 	r = came ? lp_accept(ear->fd, 0, target->uid, &peer, data, size) : -ETIMEDOUT;
 	if (r == -ETIMEDOUT)
-		return lp_fail(
-			LP_EXIT_FAILED,
-			"process %d did not answer in time; it may be stopped, or not allowed "
-			"to connect to us",
-			(int)target->pid);
+		return no_answer(target);
 	return r ? lp_fail(LP_EXIT_FAILED, "the snapshot could not be received: %s", strerror(-r))
 		 : LP_EXIT_OK;
 }

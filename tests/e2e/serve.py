@@ -413,6 +413,17 @@ def suite_stress():
             equal(serving.end(), 0, "exit code")
 
     @test
+    def a_stopped_target_is_not_flooded():
+        with server() as (process, _), Serving("--timeout", "200ms", process.pid) as serving:
+            os.kill(process.pid, signal.SIGSTOP)
+            for _ in range(5):
+                check("did not answer in time" in serving.text(LEAK, 503), "while it is stopped")
+            equal(serving.metrics()["leakprof_up{}"], "0", "while it is stopped")
+            os.kill(process.pid, signal.SIGCONT)
+            wait_for(lambda: not pending_signals(process.pid))
+            equal(serving.collections(), 1, "collections afterwards")
+
+    @test
     def serve_may_be_killed_while_it_collects():
         with server() as (process, port):
             serving = Serving(process.pid)
