@@ -271,28 +271,32 @@ static void api_labels(struct leakprof_goroutine *goroutine, const struct leakpr
 static __attribute__((noinline)) int api_collect(void)
 {
 	const struct lp_request request = {.trigger = LP_TRIGGER_API};
+	struct lp_saved saved;
 
-	/* Callee-saved registers go onto the stack, above the frame address. */
-	__builtin_unwind_init();
+	LP_SAVE_REGISTERS(&saved);
 	if (!lp_pid || lp_pid != (int)LP_SYS0(SYS_getpid))
 		return -ENOSYS;
-	return lp_collect(&request, NULL, (uintptr_t)__builtin_frame_address(0));
+	return lp_collect(&request, NULL, (uintptr_t)&saved);
 }
 
 /* --- Leak checks --- */
 
 static __attribute__((noinline)) int api_leak_check(const struct leakprof_check_info *info)
 {
-	__builtin_unwind_init();
-	return lp_leak_check(info, NULL, (uintptr_t)__builtin_frame_address(0));
+	struct lp_saved saved;
+
+	LP_SAVE_REGISTERS(&saved);
+	return lp_leak_check(info, NULL, (uintptr_t)&saved);
 }
 
 static __attribute__((noinline)) int api_scope_end(struct leakprof_scope *scope,
 						   const struct leakprof_check_info *info)
 {
-	__builtin_unwind_init();
+	struct lp_saved saved;
+
+	LP_SAVE_REGISTERS(&saved);
 	lp_scope_end(scope);
-	return lp_leak_check(info, scope, (uintptr_t)__builtin_frame_address(0));
+	return lp_leak_check(info, scope, (uintptr_t)&saved);
 }
 
 static void api_settle_by(struct leakprof_runtime *runtime, void (*yield)(void))

@@ -12,6 +12,7 @@
 
 #include "core/collect.h"
 #include "core/sys.h"
+#include "runtime_hooks/adapters/adapters.h"
 #include "runtime_hooks/target.h"
 
 #define ENVIRONMENT_MAX 1024
@@ -40,13 +41,18 @@ static char *append_decimal(char *at, uint32_t number)
 
 /* --- To a requester --- */
 
+void lp_deliver_name(struct lp_delivery *delivery)
+{
+	lp_options_expand(lp_options.output, (uint32_t)lp_pid, delivery->serial, lp_program_name(),
+			  delivery->seconds, delivery->output, sizeof(delivery->output));
+}
+
 int lp_deliver_open(struct lp_delivery *delivery)
 {
 	const struct lp_request *request = delivery->request;
 
 	delivery->fd = request->check ? request->check->reply : -1;
-	lp_options_expand(lp_options.output, (uint32_t)lp_pid, delivery->serial, lp_program_name(),
-			  delivery->seconds, delivery->output, sizeof(delivery->output));
+	lp_deliver_name(delivery);
 	if (request->check)
 		return 0;
 	if (request->trigger == LP_TRIGGER_SIGNAL)
@@ -298,6 +304,22 @@ int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection)
 	else
 		lp_log(delivery, "the reporter failed; type: leakprof report ", raw);
 	return r;
+}
+
+int lp_deliver_failure(const struct lp_delivery *delivery, const struct lp_collect_input *input,
+		       const char *reason)
+{
+	bool seen = false;
+	size_t i;
+
+	if (delivery->fd >= 0)
+		return lp_stream_write_failure(input, lp_program_name(), reason, delivery->fd);
+	for (i = 0; i < lp_runtime_count; i++)
+		seen |= lp_runtimes[i]->seen;
+	/* As in is_unasked. */
+	if (seen || strcmp(lp_options.output, LP_OUTPUT_DEFAULT))
+		lp_log(delivery, "the collection failed: ", reason);
+	return -EIO;
 }
 
 /* --- The log --- */

@@ -24,8 +24,6 @@ int lp_pid;
 bool lp_forked;
 const char *lp_dormant_reason;
 
-static int exit_collected;
-
 void lp_dormant(const char *reason)
 {
 	const char *none = NULL;
@@ -90,60 +88,6 @@ static void start_interval(void)
 		lp_dormant("the interval timer could not be started");
 }
 
-/* --- Exit --- */
-
-static bool any_runtime(void)
-{
-	size_t i;
-
-	for (i = 0; i < lp_runtime_count; i++)
-		if (lp_runtimes[i]->seen)
-			return true;
-	return false;
-}
-
-/* "leakprof/PID/token": whether `leakprof run` PID is our parent, so that it waits for an answer of
- * ours. */
-static bool is_watched(void)
-{
-	const char *at = strchr(lp_options.connect, '/');
-
-	return at && atoi(at + 1) == getppid();
-}
-
-/* The collection at exit: at most once, and only in a process that has something to tell. */
-static void __attribute__((noinline)) collect_exit(void)
-{
-	struct lp_request request = {.trigger = LP_TRIGGER_EXIT};
-	int saved = errno;
-
-	/* Callee-saved registers go onto the stack, above the frame address less the red zone. */
-	__builtin_unwind_init();
-	if (!lp_options.at_exit || !lp_pid || lp_pid != (int)LP_SYS0(SYS_getpid) ||
-	    __atomic_exchange_n(&exit_collected, 1, __ATOMIC_ACQ_REL))
-		return;
-	if (lp_options.settle_ns)
-		lp_scope_settle(NULL, lp_options.settle_ns);
-	request.suppressions = lp_default_suppressions();
-	if (any_runtime() || is_watched() || !lp_options.connect[0])
-		lp_collect(&request, NULL, (uintptr_t)__builtin_frame_address(0));
-	errno = saved;
-}
-
-LP_EXPORT void _exit(int status)
-{
-	collect_exit();
-	LP_SYS1(SYS_exit_group, status);
-	__builtin_unreachable();
-}
-
-LP_EXPORT void _Exit(int status)
-{
-	collect_exit();
-	LP_SYS1(SYS_exit_group, status);
-	__builtin_unreachable();
-}
-
 /* --- Fork --- */
 
 static void after_fork(void)
@@ -152,7 +96,7 @@ static void after_fork(void)
 		return;
 	lp_pid = (int)LP_SYS0(SYS_getpid);
 	lp_forked = true;
-	exit_collected = 0;
+	lp_exit_after_fork();
 	lp_registry_after_fork();
 	lp_annotations_after_fork();
 	lp_threads_after_fork();
@@ -168,12 +112,14 @@ static int start(void)
 {
 	int r = lp_signals_init();
 
+	lp_exec_init();
+	lp_registry_init();
 	if (!r)
 		r = lp_snapshot_init();
 	if (!r)
 		r = -pthread_atfork(NULL, NULL, after_fork);
-	if (!r && atexit(collect_exit))
-		r = -ENOMEM;
+	if (!r)
+		r = lp_exit_init();
 	return r;
 }
 

@@ -6,6 +6,7 @@
  * that is held for a few instructions; the tables belong to the one thread that their runtime runs
  * in, and annotated runtimes have none: they keep the record's address themselves.
  */
+#include <dlfcn.h>
 #include <string.h>
 #include <time.h>
 
@@ -23,6 +24,10 @@ static size_t records; /* ever used */
 static uint32_t free_list = LP_NONE;
 static uint64_t last_id;
 static uint32_t lock;
+
+/* libc's own: what libfaketime and the like put in its place tells another time than the snapshot's
+ * system calls. */
+static int (*read_clock)(clockid_t, struct timespec *) = clock_gettime;
 
 static struct lp_goroutine *record_at(size_t i)
 {
@@ -152,6 +157,17 @@ static void delete (struct lp_runtime *runtime, const struct lp_goroutine *gorou
 
 /* --- Runtimes --- */
 
+void lp_registry_init(void)
+{
+	void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+	int (*own)(clockid_t, struct timespec *) = libc ? dlsym(libc, "clock_gettime") : NULL;
+
+	if (own)
+		read_clock = own;
+	if (libc)
+		dlclose(libc);
+}
+
 void lp_runtime_seen(struct lp_runtime *runtime)
 {
 	runtime->thread = (int)LP_SYS0(SYS_gettid);
@@ -164,7 +180,7 @@ static void fill(struct lp_goroutine *goroutine, struct lp_runtime *runtime,
 	uint32_t slot = goroutine->slot;
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	read_clock(CLOCK_REALTIME_COARSE, &now);
 	*goroutine = *values;
 	goroutine->id = 0;
 	goroutine->slot = slot;

@@ -72,6 +72,7 @@ static uint32_t serial;
 static uint64_t failures;
 static uint64_t pause_ns;	 /* of all snapshots */
 static int running[RUNNING_MAX]; /* snapshot processes that were not reaped; 0: none */
+static uint32_t died;		 /* how many of them were killed since that was told */
 static uint64_t start_ns;
 static uintptr_t roots[ROOTS_MAX];
 static size_t root_count;
@@ -90,6 +91,7 @@ struct job {
 	void *context;
 	uintptr_t sp;
 	int result;
+	int proc_pid;
 };
 
 void lp_add_root(const void *word)
@@ -171,6 +173,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 	*input = (struct lp_collect_input){
 		.trigger = job->request->trigger,
 		.pid = (uint32_t)lp_pid,
+		.proc_pid = (uint32_t)job->proc_pid,
 		.serial = serial,
 		.time_ns = lp_sys_clock_ns(CLOCK_REALTIME),
 		.process_start_ns = start_ns,
@@ -211,7 +214,6 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 static void become_expendable(void)
 {
 	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM, SIGTERM};
-	const struct rlimit no_core = {0, 0};
 	struct itimerval limit = {
 		.it_value.tv_sec = (time_t)(lp_options.timeout_ns / 1000000000u) + 1,
 	};
@@ -227,7 +229,7 @@ static void become_expendable(void)
 	}
 	LP_SYS4(SYS_rt_sigprocmask, SIG_UNBLOCK, &unblock, NULL, 8);
 	LP_SYS3(SYS_setitimer, ITIMER_REAL, &limit, NULL);
-	LP_SYS2(SYS_setrlimit, RLIMIT_CORE, &no_core);
+	lp_limits_lift();
 	LP_SYS2(SYS_prctl, PR_SET_NAME, "leakprof-snap");
 	fd = lp_sys_open("/proc/self/oom_score_adj", O_WRONLY, 0);
 	if (fd >= 0) {
@@ -271,6 +273,50 @@ static void copy_figures(struct lp_collection *collection)
 	collection->figures[LP_FIG_FAILURES] = failures;
 }
 
+struct reason {
+	int error;
+	const char *text;
+};
+
+/* What -ERROR means in a step of a collection, from its REASONS; the last is for any other. */
+static const char *reason_for(const struct reason *reasons, int error)
+{
+	while (reasons->error && reasons->error != -error)
+		reasons++;
+	return reasons->text;
+}
+
+#define NO_PROC "the program cannot see /proc (a chroot?): mount it where the program is"
+#define NO_MEMORY "the snapshot ran out of memory"
+#define NO_DESCRIPTOR "the program has no file descriptor left (RLIMIT_NOFILE)"
+
+static const struct reason stop_reasons[] = {
+	{ENOENT, NO_PROC},
+	{ENOTDIR, NO_PROC},
+	{EACCES, NO_PROC},
+	{EMFILE, NO_DESCRIPTOR},
+	{ENFILE, "the system has no file descriptor left"},
+	{ENOMEM, "the program has no memory left for a snapshot (RLIMIT_AS?)"},
+	{EPERM, "a system call that stops threads is not allowed (seccomp?)"},
+	{0, "not all threads stopped in time: set stop_timeout higher, or try again"},
+};
+
+static const struct reason clone_reasons[] = {
+	{EAGAIN, "there may be no more processes (RLIMIT_NPROC, or pids.max of the cgroup)"},
+	{ENOMEM, "the system has no memory for a copy of the program (overcommit?)"},
+	{EPERM, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
+	{ENOSYS, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
+	{0, "a snapshot process could not be made"},
+};
+
+static const struct reason look_reasons[] = {
+	{ENOENT, NO_PROC},
+	{ENOTDIR, NO_PROC},
+	{EMFILE, NO_DESCRIPTOR},
+	{ENOMEM, NO_MEMORY},
+	{0, "the snapshot cannot look at the program: a system call is not allowed (seccomp?)"},
+};
+
 /* STOPPED: how the stop went, 0 or -errno. */
 static int collect(struct lp_collection *collection, const struct lp_collect_input *input,
 		   int stopped)
@@ -280,16 +326,14 @@ static int collect(struct lp_collection *collection, const struct lp_collect_inp
 	if (input->dormant || stopped) {
 		collection->measured = LP_MEASURED_FAILED;
 		lp_collect_note(collection, LP_NOTE_ERROR,
-				input->dormant
-					? input->dormant
-					: "not all threads stopped in time: set stop_timeout "
-					  "higher, or try again");
+				input->dormant ? input->dormant
+					       : reason_for(stop_reasons, stopped));
 		return 0;
 	}
 	r = lp_collect_verdicts(collection);
 	if (r) {
 		collection->measured = LP_MEASURED_FAILED;
-		lp_collect_note(collection, LP_NOTE_ERROR, "the snapshot ran out of memory");
+		lp_collect_note(collection, LP_NOTE_ERROR, NO_MEMORY);
 		collection->verdicts.nodes.count = 0;
 	}
 	return 0;
@@ -325,20 +369,22 @@ static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint6
 	struct lp_collect_input input;
 	struct lp_collection collection;
 	size_t target_bytes;
+	int frozen;
 	int r;
 
 	become_expendable();
 	target_bytes = lp_own_bytes();
 	fill_input(&input, job, begin);
 	delivery.seconds = input.time_ns / 1000000000u;
-	r = lp_collect_frozen(&collection, &input);
+	frozen = lp_collect_frozen(&collection, &input);
 	signal_word(&control->held);
-	if (!r)
-		r = lp_deliver_open(&delivery);
+	r = lp_deliver_open(&delivery);
 	signal_word(&control->connected);
 	close_all_but(delivery.fd);
 	LP_SYS0(SYS_setsid);
-	if (!r) {
+	if (!r && frozen) {
+		r = lp_deliver_failure(&delivery, &input, reason_for(look_reasons, frozen));
+	} else if (!r) {
 		collect(&collection, &input, stopped);
 		copy_figures(&collection);
 		collection.figures[LP_FIG_SNAPSHOT_BYTES] = lp_own_bytes() - target_bytes;
@@ -366,7 +412,8 @@ static void map_history(void)
 {
 	long address;
 
-	if (history)
+	/* 64 MiB of a limited address space are too dear for a mere check on ourselves. */
+	if (history || (lp_options.confirm <= 1 && lp_limits_memory()))
 		return;
 	address = LP_SYS6(SYS_mmap, 0, sizeof(*history), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -391,6 +438,36 @@ void lp_snapshot_forget(void)
 		history->count[history->current] = 0;
 }
 
+/* There is no snapshot process that could say so: the target itself does, while nothing of it runs.
+ */
+static void tell_failure(const struct job *job, uint64_t begin, int error)
+{
+	struct lp_delivery delivery = {.request = job->request, .serial = serial};
+	struct lp_collect_input input;
+
+	failures++;
+	fill_input(&input, job, begin);
+	delivery.seconds = input.time_ns / 1000000000u;
+	if (!lp_deliver_open(&delivery))
+		lp_deliver_failure(&delivery, &input, reason_for(clone_reasons, error));
+	if (delivery.fd >= 0)
+		lp_sys_close(delivery.fd);
+}
+
+/* One that was killed could not say so; who asked for it sees it, the log does not. */
+static void tell_deaths(const struct job *job)
+{
+	struct lp_delivery delivery = {.request = job->request, .serial = serial, .fd = -1};
+	struct lp_collect_input input = {0};
+
+	if (job->request->trigger == LP_TRIGGER_SIGNAL || lp_options.connect[0] ||
+	    !__atomic_exchange_n(&died, 0, __ATOMIC_ACQ_REL))
+		return;
+	delivery.seconds = lp_sys_clock_ns(CLOCK_REALTIME) / 1000000000u;
+	lp_deliver_name(&delivery);
+	lp_deliver_failure(&delivery, &input, "a snapshot was killed (out of memory?)");
+}
+
 static void run_job(void *argument)
 {
 	struct job *job = argument;
@@ -403,6 +480,7 @@ static void run_job(void *argument)
 	memset(control, 0, sizeof(*control));
 	map_history();
 	serial++;
+	tell_deaths(job);
 	if (!lp_dormant_reason)
 		stop = lp_stop_world(job->self, job->context, job->sp);
 	stopped = lp_sys_clock_ns(CLOCK_MONOTONIC);
@@ -410,6 +488,8 @@ static void run_job(void *argument)
 	if (!pid)
 		snapshot_main(job, begin, stop);
 	cloned = lp_sys_clock_ns(CLOCK_MONOTONIC);
+	if (pid < 0)
+		tell_failure(job, begin, (int)pid);
 	if (pid > 0 && !wait_word(&control->held, lp_options.stop_timeout_ns))
 		LP_SYS2(SYS_kill, pid, SIGKILL);
 	if (!stop && !lp_dormant_reason)
@@ -421,9 +501,7 @@ static void run_job(void *argument)
 	pause_ns += control->pause_ns;
 	signal_word(&control->released);
 	job->result = pid < 0 ? (int)pid : 0;
-	if (pid < 0)
-		failures++;
-	else
+	if (pid > 0)
 		__atomic_store_n(free_place(), (int)pid, __ATOMIC_RELEASE);
 }
 
@@ -496,7 +574,7 @@ static bool is_running(void)
 static int collect_once(const struct lp_request *request, void *context, uintptr_t sp)
 {
 	struct lp_thread *self = lp_self ? lp_self : lp_thread_claim((int)LP_SYS0(SYS_gettid));
-	struct job job = {request, self, context, sp, 0};
+	struct job job = {request, self, context, sp, 0, lp_proc_pid()};
 
 	if (!self || !control)
 		return -ENOMEM;
@@ -552,6 +630,8 @@ void lp_snapshot_reap(void)
 		if (!pid || LP_SYS4(SYS_wait4, pid, &status, WNOHANG | __WCLONE, NULL) != pid)
 			continue;
 		failures += status != 0;
+		if (WIFSIGNALED(status))
+			__atomic_fetch_add(&died, 1, __ATOMIC_RELAXED);
 		if (history && history->writer == (uint32_t)pid)
 			history->writer = 0;
 		__atomic_store_n(&running[i], 0, __ATOMIC_RELEASE);
@@ -574,6 +654,18 @@ void lp_snapshot_stats(struct leakprof_stats *stats)
 	stats->last_pause_ns = told->pause_ns;
 	stats->last_duration_ns = told->duration_ns;
 	stats->last_bytes = told->bytes;
+}
+
+void lp_snapshot_end(void)
+{
+	size_t i;
+
+	for (i = 0; i < RUNNING_MAX; i++) {
+		int pid = __atomic_exchange_n(&running[i], 0, __ATOMIC_ACQ_REL);
+
+		if (pid && LP_SYS2(SYS_kill, pid, SIGKILL) >= 0)
+			LP_SYS4(SYS_wait4, pid, NULL, __WALL, NULL);
+	}
 }
 
 /* --- The control page --- */
@@ -603,29 +695,35 @@ static void marker_name(char *name)
 	append_number(at + 4, (unsigned)lp_signal);
 }
 
-static struct control *map_control(void)
+/* The file stays empty, as RLIMIT_FSIZE may kill who makes one larger. Nothing reads the mapping.
+ */
+static void map_marker(void)
 {
 	char name[64];
 	long fd;
-	long address;
-	size_t size = LP_PAGE;
 
 	marker_name(name);
 	fd = LP_SYS2(SYS_memfd_create, name, 1 /* MFD_CLOEXEC */);
-	if (fd >= 0)
-		LP_SYS2(SYS_ftruncate, fd, size);
-	address = LP_SYS6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE,
-			  fd >= 0 ? MAP_SHARED : MAP_SHARED | MAP_ANONYMOUS, fd, 0);
-	if (fd >= 0)
-		lp_sys_close((int)fd);
+	if (fd < 0)
+		return;
+	LP_SYS6(SYS_mmap, 0, LP_PAGE, PROT_NONE, MAP_SHARED, fd, 0);
+	lp_sys_close((int)fd);
+}
+
+static struct control *map_control(void)
+{
+	long address = LP_SYS6(SYS_mmap, 0, LP_PAGE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
 	if (address < 0 && address > -4096)
 		return NULL;
-	lp_own_record((void *)address, size);
+	lp_own_record((void *)address, LP_PAGE);
 	return (struct control *)address;
 }
 
 int lp_snapshot_init(void)
 {
+	map_marker();
 	control = map_control();
 	if (!control)
 		return -ENOMEM;
@@ -649,5 +747,6 @@ void lp_snapshot_after_fork(void)
 	failures = 0;
 	pause_ns = 0;
 	memset(running, 0, sizeof(running));
+	died = 0;
 	start_ns = lp_sys_clock_ns(CLOCK_REALTIME);
 }

@@ -8,16 +8,22 @@
  * A thread that has ended, or is a zombie leader, never answers and need not. One that does not
  * answer in time (uninterruptible sleep, blocked by a raw system call) makes the collection fail;
  * the program goes on.
+ *
+ * Where the program has no free descriptor to list its threads with, a helper does it: a process in
+ * the same memory, with a descriptor table of its own.
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 
 #include "core/own.h"
 #include "core/sys.h"
 #include "runtime_hooks/target.h"
 
+#define RED_ZONE 128	   /* of the System V ABI */
 #define TID_MAX (4u << 20) /* the kernel's PID_MAX_LIMIT */
 #define SLICE_NS 1000000u
 
@@ -27,6 +33,8 @@ static struct {
 	int coordinator;
 	uint64_t *sent; /* one bit per TID */
 	uint64_t *answered;
+	int proc_pid; /* our number in /proc; another one than lp_pid: of an outer PID namespace */
+	int result;   /* of the helper */
 } stop;
 
 static bool test_bit(const uint64_t *bits, int tid)
@@ -55,6 +63,7 @@ static void save_context(struct lp_thread *thread, const ucontext_t *context)
 	const mcontext_t *machine = &context->uc_mcontext;
 
 	thread->sp = (uintptr_t)machine->gregs[REG_RSP];
+	thread->red_zone = RED_ZONE;
 	thread->registers = (const uint64_t *)machine->gregs;
 	thread->register_count = REG_RIP; /* r8 .. rip: what may hold a pointer */
 	thread->vector = machine->fpregs;
@@ -81,41 +90,100 @@ void lp_stop_here(struct lp_thread *thread, void *context)
 
 /* --- In the coordinator --- */
 
+/* One that cannot be queued (RLIMIT_SIGPENDING) is sent again with the next look. */
 static void send_stop(int tid)
 {
 	siginfo_t info = {.si_signo = lp_signal, .si_code = LP_STOP_CODE};
+	long r;
 
 	info.si_pid = lp_pid;
-	LP_SYS4(SYS_rt_tgsigqueueinfo, lp_pid, tid, lp_signal, &info);
-	set_bit(stop.sent, tid);
+	r = LP_SYS4(SYS_rt_tgsigqueueinfo, lp_pid, tid, lp_signal, &info);
+	/* Some filters know this one alone. */
+	if (r == -EPERM || r == -ENOSYS)
+		r = LP_SYS3(SYS_tgkill, lp_pid, tid, lp_signal);
+	if (!r)
+		set_bit(stop.sent, tid);
 }
 
-/* Whether TID is a zombie: a main thread that has ended while others go on. */
-static bool is_zombie(int tid)
+static char *append(char *at, const char *text)
 {
-	char path[64] = "/proc/self/task/";
-	char text[256];
+	while (*text)
+		*at++ = *text++;
+	*at = 0;
+	return at;
+}
+
+static char *append_number(char *at, int number)
+{
 	char digits[12];
-	int n = 0;
-	size_t length = strlen(path);
-	const char *state;
+	char *digit = digits + sizeof(digits) - 1;
+
+	*digit = 0;
+	do
+		*--digit = (char)('0' + number % 10);
+	while (number /= 10);
+	return append(at, digit);
+}
+
+/* "/proc/PID/task" */
+static char *task_folder(char *path)
+{
+	return append(append_number(append(path, "/proc/"), stop.proc_pid), "/task");
+}
+
+/* Reads the file NAME of the thread that is NUMBER in /proc. Returns its length, 0 when the thread
+ * is gone, or -errno. */
+static long read_task(int number, const char *name, char *text, size_t size)
+{
+	char path[64];
 	long got;
 	int fd;
 
-	do
-		digits[n++] = (char)('0' + tid % 10);
-	while ((tid /= 10));
-	while (n > 0)
-		path[length++] = digits[--n];
-	memcpy(path + length, "/stat", 6);
+	append(append_number(append(task_folder(path), "/"), number), name);
 	fd = lp_sys_open(path, O_RDONLY, 0);
 	if (fd < 0)
-		return true;
-	got = lp_sys_read(fd, text, sizeof(text) - 1);
+		return fd == -ENOENT || fd == -ESRCH ? 0 : fd;
+	got = lp_sys_read(fd, text, size - 1);
 	lp_sys_close(fd);
 	text[got > 0 ? got : 0] = 0;
-	state = strrchr(text, ')');
-	return !state || state[2] == 'Z' || state[2] == 'X';
+	return got == -ESRCH ? 0 : got;
+}
+
+/* Whether the thread still has to answer: not a zombie (a main thread that has ended while others
+ * go on). Or -errno. */
+static int is_alive(int number)
+{
+	char text[256];
+	long n = read_task(number, "/stat", text, sizeof(text));
+	const char *state = n > 0 ? strrchr(text, ')') : NULL;
+
+	if (n < 0)
+		return (int)n;
+	return state && state[2] != 'Z' && state[2] != 'X';
+}
+
+/* The TID of the thread that is NUMBER in /proc: "NSpid:	4711	12	1", innermost last.
+ * 0: it is gone. Or -errno. */
+static int tid_of(int number)
+{
+	char text[2048];
+	const char *at;
+	long n;
+	int tid = 0;
+
+	if (stop.proc_pid == lp_pid)
+		return number;
+	n = read_task(number, "/status", text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	at = n ? strstr(text, "NSpid:") : NULL;
+	for (; at && *at && *at != '\n'; at++) {
+		if (*at == '\t')
+			tid = 0;
+		else if (*at >= '0' && *at <= '9')
+			tid = tid * 10 + (*at - '0');
+	}
+	return tid;
 }
 
 struct directory_entry {
@@ -126,10 +194,14 @@ struct directory_entry {
 	char name[];
 };
 
-/* What a look at one thread found: 1 if it still has to answer. */
-static int visit(int tid, bool patient)
+/* What a look at one thread found: 1 if it still has to answer. Or -errno. */
+static int visit(int number, bool patient)
 {
-	if (tid == stop.coordinator || tid <= 0 || (uint32_t)tid >= TID_MAX)
+	int tid = tid_of(number);
+
+	if (tid < 0)
+		return tid;
+	if (tid == stop.coordinator || !tid || (uint32_t)tid >= TID_MAX)
 		return 0;
 	if (!test_bit(stop.sent, tid)) {
 		send_stop(tid);
@@ -137,35 +209,52 @@ static int visit(int tid, bool patient)
 	}
 	if (test_bit(stop.answered, tid))
 		return 0;
-	return patient && is_zombie(tid) ? 0 : 1;
+	return patient ? is_alive(number) : 1;
+}
+
+/* Visits the SIZE bytes of ENTRIES. Returns how many threads have not answered, or -errno. */
+static int look_at(const char *entries, long size, bool patient)
+{
+	int missing = 0;
+	long at;
+
+	for (at = 0; at < size;) {
+		const struct directory_entry *entry = (const void *)(entries + at);
+		const char *digit = entry->name;
+		int number = 0;
+		int r;
+
+		for (; *digit >= '0' && *digit <= '9'; digit++)
+			number = number * 10 + (*digit - '0');
+		r = number ? visit(number, patient) : 0;
+		if (r < 0)
+			return r;
+		missing += r;
+		at += entry->length;
+	}
+	return missing;
 }
 
 /* Signals every thread that was not yet. Returns how many have not answered, or -errno. */
 static int look(bool patient)
 {
 	_Alignas(8) char entries[4096];
-	int directory = lp_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY, 0);
+	char path[64];
 	int missing = 0;
+	int directory;
+	int r = 0;
 	long n;
 
+	task_folder(path);
+	directory = lp_sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	if (directory < 0)
 		return directory;
-	while ((n = LP_SYS3(SYS_getdents64, directory, entries, sizeof(entries))) > 0) {
-		long at;
-
-		for (at = 0; at < n;) {
-			const struct directory_entry *entry = (const void *)(entries + at);
-			const char *digit = entry->name;
-			int tid = 0;
-
-			for (; *digit >= '0' && *digit <= '9'; digit++)
-				tid = tid * 10 + (*digit - '0');
-			missing += visit(tid, patient);
-			at += entry->length;
-		}
+	while (r >= 0 && (n = LP_SYS3(SYS_getdents64, directory, entries, sizeof(entries))) > 0) {
+		r = look_at(entries, n, patient);
+		missing += r;
 	}
 	lp_sys_close(directory);
-	return n < 0 ? (int)n : missing;
+	return r < 0 ? r : n < 0 ? (int)n : missing;
 }
 
 static int wait_for_all(uint64_t deadline)
@@ -186,10 +275,31 @@ static int wait_for_all(uint64_t deadline)
 	}
 }
 
+/* wait_for_all by the helper: it cannot fail for want of a descriptor. Like vfork's child it runs
+ * on our stack while we wait for its end. */
+static __attribute__((noinline)) int wait_elsewhere(uint64_t deadline)
+{
+	long pid;
+
+	stop.result = -EMFILE;
+	pid = LP_SYS5(SYS_clone, CLONE_VM | CLONE_VFORK, 0, 0, 0, 0);
+	if (!pid) {
+		lp_limits_close_all();
+		stop.result = wait_for_all(deadline);
+		LP_SYS1(SYS_exit, 0);
+		__builtin_unreachable();
+	}
+	if (pid > 0)
+		LP_SYS4(SYS_wait4, pid, NULL, __WALL, NULL);
+	return stop.result;
+}
+
 static void clear_bits(uint64_t *bits)
 {
-	/* Fresh zero pages: TIDs are spread thinly over half a megabyte. */
-	LP_SYS3(SYS_madvise, bits, TID_MAX / 8, MADV_DONTNEED);
+	/* Fresh zero pages: TIDs are spread thinly over half a megabyte. Locked memory (mlockall)
+	 * keeps its pages. */
+	if (LP_SYS3(SYS_madvise, bits, TID_MAX / 8, MADV_DONTNEED) < 0)
+		memset(bits, 0, TID_MAX / 8);
 }
 
 /* Slots of threads that ended without a word. One that answered from another, borrowed slot is just
@@ -216,11 +326,16 @@ int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp)
 	}
 	if (!stop.sent || !stop.answered)
 		return -ENOMEM;
+	stop.proc_pid = lp_proc_pid();
+	if (stop.proc_pid < 0)
+		return stop.proc_pid;
 	clear_bits(stop.sent);
 	clear_bits(stop.answered);
 	stop.coordinator = self->tid;
 	__atomic_fetch_add(&stop.phase, 1, __ATOMIC_ACQ_REL);
 	r = wait_for_all(deadline);
+	if (r == -EMFILE)
+		r = wait_elsewhere(deadline);
 	if (r) {
 		lp_start_world(self);
 		return r;
@@ -230,6 +345,7 @@ int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp)
 		save_context(self, context);
 	} else {
 		self->sp = sp;
+		self->red_zone = 0;
 		self->registers = NULL;
 		self->register_count = 0;
 		self->vector = NULL;

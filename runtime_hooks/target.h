@@ -38,6 +38,26 @@ extern const char *lp_dormant_reason;
 /* Gives up: hooks go on passing through, and collections say REASON (a constant). */
 void lp_dormant(const char *reason);
 
+/* Callee-saved registers, in the frame of a function that collects: what they hold may be in use by
+ * its callers. Frames from the record up count. */
+struct lp_saved {
+	uintptr_t bx, bp, r12, r13, r14, r15;
+};
+
+#define LP_SAVE_REGISTERS(saved)                                                                   \
+	__asm__ volatile("movq %%rbx, %0\n\tmovq %%rbp, %1\n\tmovq %%r12, %2\n\t"                  \
+			 "movq %%r13, %3\n\tmovq %%r14, %4\n\tmovq %%r15, %5"                      \
+			 : "=m"((saved)->bx), "=m"((saved)->bp), "=m"((saved)->r12),               \
+			   "=m"((saved)->r13), "=m"((saved)->r14), "=m"((saved)->r15))
+
+/* --- exit.c --- */
+
+/* Registers the collection at exit. Returns 0 or -errno. */
+int lp_exit_init(void);
+
+/* After fork: the child has an exit of its own. */
+void lp_exit_after_fork(void);
+
 /* Whether an exit or the like should still be collected. */
 bool lp_awake(void);
 
@@ -131,6 +151,27 @@ void lp_check_call(struct leakprof_goroutine *goroutine, int call, const void *a
 /* Called by the handler: makes the system call that our signal interrupted be made again. */
 void lp_restart(void *ucontext);
 
+/* --- exec.c --- */
+
+/* Resolves the calls, as a child of fork must not. */
+void lp_exec_init(void);
+
+/* --- limits.c --- */
+
+/* The number of this process in /proc, which may be of an outer PID namespace; -errno: there is no
+ * /proc. */
+int lp_proc_pid(void);
+
+/* Whether the program's address space is limited: then we map nothing large that we can do without.
+ */
+bool lp_limits_memory(void);
+
+/* In the snapshot process: no limit of the program's kills it or leaves it without descriptors. */
+void lp_limits_lift(void);
+
+/* In a process that shares the target's memory: closes its copies of the target's descriptors. */
+void lp_limits_close_all(void);
+
 /* --- stop.c --- */
 
 /* In the handler of a thread that is not the coordinator: parks while a stop is under way. */
@@ -199,7 +240,7 @@ struct lp_request {
 	enum lp_trigger trigger;
 	const struct lp_check_request *check;
 	const char *suppressions; /* the program's own, or NULL */
-	uint64_t token; /* LP_TRIGGER_SIGNAL: names the requester's socket */
+	uint64_t token;		  /* LP_TRIGGER_SIGNAL: names the requester's socket */
 };
 
 /*
@@ -216,6 +257,9 @@ void lp_snapshot_reap(void);
 
 /* What STATS says of collections. */
 void lp_snapshot_stats(struct leakprof_stats *stats);
+
+/* Ends the snapshot processes that still run. */
+void lp_snapshot_end(void);
 
 /* Goroutines ended that nothing had made go on: what earlier snapshots said of them is no
  * contradiction. */
@@ -255,6 +299,7 @@ void lp_stats_after_fork(void);
 /* --- deliver.c: in the snapshot process --- */
 
 struct lp_collection;
+struct lp_collect_input;
 
 /* Where the stream goes. FD is a connected socket, or -1: a reporter is started once there is
  * something to say. */
@@ -266,16 +311,28 @@ struct lp_delivery {
 	char output[LP_PATH_MAX];
 };
 
+/* Fills in OUTPUT from the rest. */
+void lp_deliver_name(struct lp_delivery *delivery);
+
 /* Connects to the requester, if there is one. Returns 0 or -errno. */
 int lp_deliver_open(struct lp_delivery *delivery);
 
 /* Sends the stream, or has a reporter write the profile. Returns 0 or -errno. */
 int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection);
 
+/*
+ * Says that there is no collection, and why: to who asked, or in the log. Needs no memory; also for
+ * the target. Returns 0 or -errno.
+ */
+int lp_deliver_failure(const struct lp_delivery *delivery, const struct lp_collect_input *input,
+		       const char *reason);
+
 /* Appends one line to the log. */
 void lp_log(const struct lp_delivery *delivery, const char *text, const char *detail);
 
 /* --- registry.c --- */
+
+void lp_registry_init(void);
 
 /* Makes RUNTIME known; the calling thread is the one that it runs in. */
 void lp_runtime_seen(struct lp_runtime *runtime);

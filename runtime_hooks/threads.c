@@ -20,6 +20,7 @@
 #define CHUNK_THREADS 32u
 #define CHUNK_MAX 1024u
 #define HANDLER_BYTES 8192u /* what our handler itself needs, with room */
+#define HANDLER_LEAST 2048u /* without */
 
 __thread struct lp_thread *lp_self __attribute__((tls_model("initial-exec")));
 
@@ -72,11 +73,17 @@ struct lp_thread *lp_thread_claim(int tid)
 	return NULL;
 }
 
+/* What the kernel pushes when it delivers a signal. */
+static size_t frame_size(void)
+{
+	unsigned long size = getauxval(AT_MINSIGSTKSZ);
+
+	return size ? size : 4096;
+}
+
 static size_t alternate_size(void)
 {
-	unsigned long frame = getauxval(AT_MINSIGSTKSZ);
-
-	return LP_ALIGN_UP((frame ? frame : 4096) + HANDLER_BYTES, LP_PAGE);
+	return LP_ALIGN_UP(frame_size() + HANDLER_BYTES, LP_PAGE);
 }
 
 void lp_thread_release(struct lp_thread *thread)
@@ -242,13 +249,39 @@ LP_EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
 	return r;
 }
 
-/* The program's signal stack; ours takes its place while it has none, and is not shown. */
+/* Whether the kernel would take STACK, but a signal on it would write below it. */
+static bool is_too_small(const stack_t *stack)
+{
+	return !(stack->ss_flags & ~SS_ONSTACK) && stack->ss_size >= 2048 &&
+	       stack->ss_size < frame_size() + HANDLER_LEAST;
+}
+
+/* What the program is shown of its signal stack, where the kernel has BEFORE. */
+static stack_t as_set(const struct lp_thread *self, const stack_t *before)
+{
+	stack_t shown = *before;
+
+	if (before->ss_sp != self->alternate)
+		return shown;
+	if (!self->small.ss_sp)
+		return (stack_t){.ss_flags = SS_DISABLE};
+	shown.ss_sp = self->small.ss_sp;
+	shown.ss_size = self->small.ss_size;
+	return shown;
+}
+
+/*
+ * The program's signal stack; ours takes its place while it has none, or one that is too small for
+ * our signal, and is not shown.
+ */
 LP_EXPORT int sigaltstack(const stack_t *new, stack_t *old)
 {
 	static int (*real)(const stack_t *, stack_t *);
 	struct lp_thread *self = lp_self;
 	stack_t ours = {.ss_size = alternate_size()};
+	bool keep;
 	stack_t before;
+	stack_t wanted;
 	int r;
 
 	if (!real)
@@ -256,8 +289,14 @@ LP_EXPORT int sigaltstack(const stack_t *new, stack_t *old)
 	if (!self || !self->alternate)
 		return real(new, old);
 	ours.ss_sp = self->alternate;
-	r = real(new &&new->ss_flags &SS_DISABLE ? &ours : new, &before);
-	if (!r && old)
-		*old = before.ss_sp == self->alternate ? (stack_t){.ss_flags = SS_DISABLE} : before;
-	return r;
+	wanted = new ? *new : ours;
+	keep = wanted.ss_flags & SS_DISABLE || is_too_small(&wanted);
+	r = real(new &&keep ? &ours : new, &before);
+	if (r)
+		return r;
+	if (old)
+		*old = as_set(self, &before);
+	if (new)
+		self->small = keep && !(wanted.ss_flags & SS_DISABLE) ? wanted : (stack_t){0};
+	return 0;
 }

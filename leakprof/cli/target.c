@@ -29,8 +29,32 @@
 
 /* --- Finding it --- */
 
+static uid_t user_of(pid_t pid)
+{
+	char path[64];
+	char line[256];
+	unsigned uid = (unsigned)-1;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status))
+		sscanf(line, "Uid: %*u %u", &uid);
+	if (status)
+		fclose(status);
+	return uid;
+}
+
+/* A process that gave up its privileges stays closed even to its new user (prctl(2),
+ * PR_SET_DUMPABLE). */
 static int no_look(const struct lp_target *target, int error)
 {
+	if (user_of(target->pid) == geteuid())
+		return lp_fail(
+			LP_EXIT_TARGET,
+			"process %d cannot be looked at: %s; it has changed its user, so only "
+			"root may",
+			(int)target->pid, strerror(error));
 	return lp_fail(
 		LP_EXIT_TARGET,
 		"process %d cannot be looked at: %s; run leakprof as its user, with no fewer "
@@ -326,9 +350,9 @@ static int not_sent(const struct lp_target *target, int error)
 	if (!error)
 		return no_answer(target);
 	if (error == EAGAIN)
-		return lp_fail(LP_EXIT_FAILED,
-			       "process %d cannot be asked: as many signals wait for its user's "
-			       "processes as may (ulimit -i)",
+		return lp_fail(LP_EXIT_TARGET,
+			       "process %d cannot be asked: its user has too many signals pending "
+			       "(ulimit -i); try again",
 			       (int)target->pid);
 	return lp_fail(LP_EXIT_TARGET,
 		       "process %d cannot be asked: %s; run leakprof as its user or as root",

@@ -13,7 +13,6 @@
 #include "core/sys.h"
 #include "core/thread.h"
 
-#define RED_ZONE 128
 #define KEEP_BYTES (1u << 20)
 #define GOROUTINES_AHEAD 8
 #define REALLOC_FRAMES                                                                             \
@@ -90,8 +89,11 @@ int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_
 	r = lp_maps_read(&collection->maps);
 	if (r)
 		return r;
-	lp_kernel_words(collection);
-	lp_shared_words(collection);
+	r = lp_kernel_words(collection);
+	if (!r)
+		r = lp_shared_words(collection);
+	if (r)
+		return r;
 	return lp_vec_failed() ? -ENOMEM : 0;
 }
 
@@ -278,7 +280,7 @@ static void root_thread_stack(struct lp_collection *collection, const struct lp_
 {
 	struct lp_node *node = node_of_stack(collection, thread->sp);
 	const struct lp_region *region = lp_maps_find(&collection->maps, thread->sp);
-	uintptr_t sp = thread->sp - RED_ZONE;
+	uintptr_t sp = thread->sp - thread->red_zone;
 
 	if (node)
 		node->running_sp = sp;

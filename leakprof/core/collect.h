@@ -26,6 +26,7 @@ struct lp_thread;
 struct lp_collect_input {
 	enum lp_trigger trigger;
 	uint32_t pid;
+	uint32_t proc_pid; /* its number in /proc, which may be of another PID namespace */
 	uint32_t serial;
 	uint64_t time_ns;
 	uint64_t process_start_ns;
@@ -103,10 +104,17 @@ void *lp_collect_keep(struct lp_collection *collection, const void *data, size_t
 void lp_collect_cut(struct lp_collection *collection, const void *address, size_t size);
 
 /* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in
- * pipes, queued signals. */
-void lp_kernel_words(struct lp_collection *collection);
+ * pipes, queued signals. Returns 0, or -errno where it could not look. */
+int lp_kernel_words(struct lp_collection *collection);
 
 /* Writes the raw stream to FD. Returns 0 or -errno. */
 int lp_stream_write(struct lp_collection *collection, int fd);
+
+/*
+ * Writes to FD the raw stream of a collection of PROGRAM that could not be made, for REASON. Of
+ * INPUT only the numbers are used. Needs no memory; also for the target. Returns 0 or -errno.
+ */
+int lp_stream_write_failure(const struct lp_collect_input *input, const char *program,
+			    const char *reason, int fd);
 
 #endif

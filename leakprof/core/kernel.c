@@ -9,6 +9,7 @@
  * What can be there but cannot be looked at (requests of io_uring and aio, POSIX message queues)
  * makes the collection blind: it reports nothing, and says why.
  */
+#include <errno.h>
 #include <mqueue.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,6 +32,7 @@ struct kernel_scan {
 	struct lp_collection *collection;
 	char *buffer; /* BUFFER_SIZE */
 	int pipe[2];  /* what tee copies into; -1: none */
+	int error;
 };
 
 struct directory_entry {
@@ -40,6 +42,13 @@ struct directory_entry {
 	uint8_t type;
 	char name[];
 };
+
+/* Whether a call failed because it is forbidden (a seccomp filter, hidepid) and not by what it
+ * found. */
+static bool is_denied(long result)
+{
+	return result == -EPERM || result == -EACCES || result == -ENOSYS;
+}
 
 static void push_word(struct kernel_scan *scan, uintptr_t word)
 {
@@ -126,24 +135,58 @@ static void push_keyed(struct kernel_scan *scan, const char *key, char separator
 	}
 }
 
+/*
+ * As push_keyed, of the file PATH, which may be longer than the buffer: a line that the buffer's
+ * end cuts is read again with what follows. Returns 0, or -errno where it cannot be read.
+ */
+static int push_keyed_file(struct kernel_scan *scan, const char *path, const char *key,
+			   char separator)
+{
+	int fd = lp_sys_open(path, O_RDONLY, 0);
+	size_t length = 0;
+	long n;
+
+	if (fd < 0)
+		return fd;
+	while ((n = lp_sys_read(fd, scan->buffer + length, BUFFER_SIZE - 1 - length)) > 0) {
+		char *last;
+
+		length += (size_t)n;
+		scan->buffer[length] = 0;
+		last = strrchr(scan->buffer, '\n');
+		if (!last)
+			continue;
+		*last++ = 0;
+		push_keyed(scan, key, separator);
+		length -= (size_t)(last - scan->buffer);
+		memmove(scan->buffer, last, length);
+	}
+	lp_sys_close(fd);
+	return (int)n;
+}
+
 /* "tfd: 5 events: 19 data: 7ffd0a1b2c3d pos:..." */
 static void scan_epoll(struct kernel_scan *scan, uint32_t fd)
 {
 	char path[64];
 
 	append_number(append(path, "/proc/self/fdinfo/"), fd);
-	if (read_file(scan, path))
-		push_keyed(scan, " data", ':');
+	if (push_keyed_file(scan, path, " data", ':'))
+		lp_collect_blind(scan->collection, "an epoll set cannot be looked into");
 }
 
 /* "signal: 60/00007fff86e452a8": the target's own file, as timers are not inherited. */
 static void scan_timers(struct kernel_scan *scan)
 {
 	char path[64];
+	int r;
 
-	append(append_number(append(path, "/proc/"), scan->collection->input->pid), "/timers");
-	if (read_file(scan, path))
-		push_keyed(scan, "signal: ", '/');
+	append(append_number(append(path, "/proc/"), scan->collection->input->proc_pid), "/timers");
+	r = push_keyed_file(scan, path, "signal: ", '/');
+	/* Not every kernel has the file; where it is hidden (hidepid), our own is there. */
+	if (r && (r != -ENOENT || !LP_SYS2(SYS_access, "/proc/self/timers", F_OK)))
+		lp_collect_blind(scan->collection,
+				 "the program's timers cannot be looked at in /proc (hidepid?)");
 }
 
 /* As much is asked for as the pipe holds: ours must have the room. */
@@ -195,8 +238,9 @@ static void scan_socket(struct kernel_scan *scan, int fd)
 	int looks;
 	long n = 1;
 
-	if (LP_SYS5(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
-	    domain != AF_UNIX)
+	if (is_denied(LP_SYS5(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &domain, &size)))
+		domain = AF_UNIX;
+	if (domain != AF_UNIX)
 		return;
 	size = sizeof(int);
 	LP_SYS5(SYS_getsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, &before, &size);
@@ -207,9 +251,11 @@ static void scan_socket(struct kernel_scan *scan, int fd)
 		push_bytes(scan, n);
 	}
 	LP_SYS5(SYS_setsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, &before, sizeof(before));
-	if (n > 0)
-		lp_collect_blind(scan->collection,
-				 "a unix socket holds more messages than are looked into");
+	if (n > 0 || is_denied(n))
+		lp_collect_blind(
+			scan->collection,
+			"a unix socket cannot be looked into: a filter forbids it, or it holds "
+			"too many messages");
 }
 
 static void scan_message_queue(struct kernel_scan *scan, int fd)
@@ -228,8 +274,8 @@ static void scan_eventfd(struct kernel_scan *scan, uint32_t fd)
 	char path[64];
 
 	append_number(append(path, "/proc/self/fdinfo/"), fd);
-	if (read_file(scan, path))
-		push_keyed(scan, "eventfd-count", ':');
+	if (push_keyed_file(scan, path, "eventfd-count", ':'))
+		lp_collect_blind(scan->collection, "an eventfd cannot be looked at");
 }
 
 /* A descriptor with a name in the file system. */
@@ -260,8 +306,10 @@ static void scan_descriptor(struct kernel_scan *scan, const char *name)
 		return;
 	append_number(append(path, "/proc/self/fd/"), fd);
 	n = LP_SYS3(SYS_readlink, path, link, sizeof(link) - 1);
-	if (n <= 0)
+	if (n <= 0) {
+		scan->error = n ? (int)n : -EIO;
 		return;
+	}
 	link[n] = 0;
 	if (!strncmp(link, "pipe:", 5) || link[0] == '/')
 		scan_file(scan, (int)fd);
@@ -284,8 +332,11 @@ static void scan_descriptors(struct kernel_scan *scan)
 	int directory = lp_sys_open("/proc/self/fd", O_RDONLY | O_DIRECTORY, 0);
 	long n;
 
-	while (directory >= 0 &&
-	       (n = LP_SYS3(SYS_getdents64, directory, entries, sizeof(entries))) > 0) {
+	if (directory < 0) {
+		scan->error = directory;
+		return;
+	}
+	while ((n = LP_SYS3(SYS_getdents64, directory, entries, sizeof(entries))) > 0) {
 		long at;
 
 		for (at = 0; at < n;) {
@@ -296,8 +347,9 @@ static void scan_descriptors(struct kernel_scan *scan)
 			at += entry->length;
 		}
 	}
-	if (directory >= 0)
-		lp_sys_close(directory);
+	if (n < 0)
+		scan->error = (int)n;
+	lp_sys_close(directory);
 }
 
 /* --- Pending signals --- */
@@ -310,14 +362,15 @@ static bool has_signal(const struct kernel_scan *scan, const char *key)
 	return at && parse_hex(at + strlen(key));
 }
 
+/* Where it cannot be seen, one may be: thread numbers may be other ones in /proc than here. */
 static bool is_pending(struct kernel_scan *scan, int tid)
 {
 	char path[64];
 	char *at = append(path, "/proc/");
 
-	at = append(append_number(at, scan->collection->input->pid), "/task/");
+	at = append(append_number(at, scan->collection->input->proc_pid), "/task/");
 	append(append_number(at, (uint32_t)tid), "/status");
-	return read_file(scan, path) &&
+	return !read_file(scan, path) ||
 	       (has_signal(scan, "SigPnd:\t") || has_signal(scan, "ShdPnd:\t"));
 }
 
@@ -381,6 +434,8 @@ static void scan_message_queues(struct kernel_scan *scan)
 	long length = copy ? read_file(scan, "/proc/sysvipc/msg") : 0;
 	const char *line;
 
+	if (!copy)
+		scan->error = -ENOMEM;
 	if (length)
 		memcpy(copy, scan->buffer, (size_t)length + 1);
 	for (line = length ? strchr(copy, '\n') : NULL; line && line[1];
@@ -412,16 +467,17 @@ static void scan_aio(struct kernel_scan *scan)
 					 "if a request is never all that points to something");
 }
 
-void lp_kernel_words(struct lp_collection *collection)
+int lp_kernel_words(struct lp_collection *collection)
 {
-	struct kernel_scan scan = {collection, lp_own_map(BUFFER_SIZE), {-1, -1}};
+	struct kernel_scan scan = {collection, lp_own_map(BUFFER_SIZE), {-1, -1}, 0};
 
 	if (!scan.buffer)
-		return;
+		return -ENOMEM;
 	scan_descriptors(&scan);
 	scan_timers(&scan);
 	scan_signals(&scan);
 	scan_message_queues(&scan);
 	scan_aio(&scan);
 	lp_own_unmap(scan.buffer, BUFFER_SIZE);
+	return scan.error;
 }

@@ -14,6 +14,7 @@
  * that does not point into a block points at freed memory. Every other page is a pool: a pointer
  * into it makes all of it reachable.
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -214,17 +215,20 @@ static bool is_anonymous(const struct lp_region *region)
 				  !strncmp(region->path, "[anon", 5));
 }
 
-/* Whether any page of an inaccessible region was ever touched: a program may have hidden data
- * behind mprotect. */
+/*
+ * Whether any page of an inaccessible region was ever touched: a program may have hidden data
+ * behind mprotect. Where it cannot be asked (a program that has changed its user may not read its
+ * own pagemap), it may have been.
+ */
 static bool was_touched(const struct lp_region *region)
 {
 	uint64_t entries[512];
 	int fd = lp_sys_open("/proc/self/pagemap", O_RDONLY, 0);
 	uint64_t page = region->start / LP_PAGE;
-	bool touched = false;
+	bool touched = fd < 0;
 	long n = 1;
 
-	while (fd >= 0 && !touched && page < region->end / LP_PAGE && n > 0) {
+	while (!touched && page < region->end / LP_PAGE && n > 0) {
 		size_t pages = region->end / LP_PAGE - page;
 		long i;
 
@@ -280,23 +284,48 @@ void lp_layout(struct lp_collection *collection)
 			   lp_vec_at(&collection->maps.regions, struct lp_region, i));
 }
 
+/* By way of a pipe, for where process_vm_readv is forbidden. */
+static long copy_by_pipe(uintptr_t from, uintptr_t *buffer, size_t size)
+{
+	int ends[2];
+	long n = LP_SYS2(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
+
+	if (n < 0)
+		return n;
+	n = LP_SYS3(SYS_write, ends[1], from, size);
+	if (n > 0)
+		n = LP_SYS3(SYS_read, ends[0], buffer, n);
+	lp_sys_close(ends[0]);
+	lp_sys_close(ends[1]);
+	return n;
+}
+
 /*
- * Pushes what may be a pointer in LOW .. HIGH. Reads by process_vm_readv: a page behind the end of
- * its file is an error there, not a SIGBUS.
+ * Copies memory that may not be there: a page behind the end of its file is an error to a system
+ * call, not a SIGBUS. Returns how much there was, or -errno.
  */
-static void read_words(struct lp_collection *collection, uintptr_t low, uintptr_t high,
-		       uintptr_t *buffer)
+static long copy_memory(uintptr_t from, uintptr_t *buffer, size_t size)
+{
+	struct iovec local = {buffer, size};
+	struct iovec remote = {(void *)from, size};
+	long n = LP_SYS6(SYS_process_vm_readv, LP_SYS0(SYS_getpid), &local, 1, &remote, 1, 0);
+
+	return n == -EPERM || n == -ENOSYS ? copy_by_pipe(from, buffer, size) : n;
+}
+
+/* Pushes what may be a pointer in LOW .. HIGH. Returns 0, or -errno where it may not look. */
+static int read_words(struct lp_collection *collection, uintptr_t low, uintptr_t high,
+		      uintptr_t *buffer)
 {
 	const struct lp_options *options = collection->input->options;
-	int pid = (int)LP_SYS0(SYS_getpid);
 
 	while (low < high) {
 		size_t size = high - low < WORDS_SIZE ? high - low : WORDS_SIZE;
-		struct iovec local = {buffer, size};
-		struct iovec remote = {(void *)low, size};
-		long n = LP_SYS6(SYS_process_vm_readv, pid, &local, 1, &remote, 1, 0);
+		long n = copy_memory(low, buffer, size);
 		long i;
 
+		if (n < 0 && n != -EFAULT)
+			return (int)n;
 		for (i = 0; i < n / (long)sizeof(uintptr_t); i++) {
 			uintptr_t word = buffer[i] & options->pointer_mask;
 
@@ -305,6 +334,7 @@ static void read_words(struct lp_collection *collection, uintptr_t low, uintptr_
 		}
 		low += n > 0 ? LP_ALIGN_UP((uintptr_t)n, LP_PAGE) : LP_PAGE;
 	}
+	return 0;
 }
 
 static bool is_own(uintptr_t address)
@@ -329,18 +359,19 @@ static bool is_file_data(const struct lp_collection *collection, const struct lp
 	       (!is_anonymous(region) && !lp_maps_elf(&collection->maps, region->start));
 }
 
-void lp_shared_words(struct lp_collection *collection)
+int lp_shared_words(struct lp_collection *collection)
 {
 	uintptr_t *buffer = lp_own_map(WORDS_SIZE);
+	int r = buffer ? 0 : -ENOMEM;
 	size_t i;
 
-	for (i = 0; buffer && i < collection->maps.regions.count; i++) {
+	for (i = 0; !r && i < collection->maps.regions.count; i++) {
 		const struct lp_region *region =
 			lp_vec_at(&collection->maps.regions, struct lp_region, i);
 
 		if (is_file_data(collection, region) && !is_own(region->start))
-			read_words(collection, region->start, region->end, buffer);
+			r = read_words(collection, region->start, region->end, buffer);
 	}
-	if (buffer)
-		lp_own_unmap(buffer, WORDS_SIZE);
+	lp_own_unmap(buffer, WORDS_SIZE);
+	return r;
 }

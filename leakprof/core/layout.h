@@ -14,7 +14,7 @@ void lp_layout(struct lp_collection *collection);
 void lp_lay_range(struct lp_collection *collection, uintptr_t low, uintptr_t high);
 
 /* Pushes to WORDS what may be a pointer in writable shared mappings. The target must still be
- * stopped. */
-void lp_shared_words(struct lp_collection *collection);
+ * stopped. Returns 0, or -errno where it could not look. */
+int lp_shared_words(struct lp_collection *collection);
 
 #endif

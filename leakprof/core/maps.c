@@ -14,9 +14,9 @@
 
 #define MAPS_BYTES_MAX (64u << 20)
 
-/* Reads the whole file into memory of its own, NUL-terminated. The kernel gives at most a page per
- * read. */
-static char *read_maps(void)
+/* Reads the whole file into memory of its own, *RESULT, NUL-terminated. The kernel gives at most a
+ * page per read. Returns 0 or -errno. */
+static int read_maps(char **result)
 {
 	size_t size = 1u << 20;
 	size_t length = 0;
@@ -36,9 +36,11 @@ static char *read_maps(void)
 			size *= 2;
 		}
 	}
-	if (fd >= 0)
-		lp_sys_close(fd);
-	return n == 0 && length ? text : NULL;
+	if (fd < 0)
+		return fd;
+	lp_sys_close(fd);
+	*result = text;
+	return !text ? -ENOMEM : n ? (int)n : length ? 0 : -EIO;
 }
 
 static uint64_t hex(const char **at)
@@ -163,14 +165,15 @@ static bool is_loaded(const struct lp_maps *maps, const struct lp_elf *elf)
 
 int lp_maps_read(struct lp_maps *maps)
 {
-	char *text = read_maps();
+	char *text;
 	struct lp_region region;
 	size_t i;
+	int r = read_maps(&text);
 
 	maps->regions = LP_VEC(struct lp_region);
 	maps->elfs = LP_VEC(struct lp_elf);
-	if (!text)
-		return -EIO;
+	if (r)
+		return r;
 	while (*text && parse_line(&text, &region))
 		lp_vec_push(&maps->regions, &region);
 	for (i = 0; i < maps->regions.count; i++)

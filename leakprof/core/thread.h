@@ -26,6 +26,7 @@ struct lp_thread {
 		stack_low; /* the thread's own stack, TLS and descriptor included; LOW 0: unknown */
 	uintptr_t stack_high;
 	void *alternate;	     /* our signal stack, while it is installed */
+	stack_t small;		     /* the program's own, where that is too small for our signal */
 	struct lp_timed_call *timed; /* in its frame; NULL: not in one */
 
 	/* A block inside realloc: neither the old nor the new one is in the heap map (heap.c). */
@@ -36,6 +37,7 @@ struct lp_thread {
 	/* Valid while the thread is stopped. */
 	bool stopped;
 	uintptr_t sp;
+	uintptr_t red_zone;	   /* bytes below SP that are in use too */
 	uintptr_t thread_pointer;  /* fs base: the thread descriptor */
 	const uint64_t *registers; /* general ones */
 	size_t register_count;

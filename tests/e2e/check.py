@@ -63,9 +63,9 @@ def suite_check():
 
     @test
     def nothing_measured_is_no_pass():
-        for program in ("/bin/true", os.path.join(TESTS, "static")):
+        for program, code in (("/bin/true", 3), (os.path.join(TESTS, "static"), 5)):
             result = leak_check("--", program)
-            equal(result.returncode, 3, program)
+            equal(result.returncode, code, program)
             check("nothing measured: " in result.stderr and "no leaks" not in result.stderr, result.stderr)
 
     @test
@@ -410,5 +410,52 @@ def suite_api():
             equal(result.returncode, 23, "%r without time: %s" % (program, result.stderr))
 
 
-main({"check": suite_check, "follow": suite_follow, "suppressions": suite_suppressions, "baselines": suite_baselines,
+def suite_frameworks():
+    folder = os.path.join(EXAMPLES, "leak_tests")
+
+    def fails_and_names_the_leak(framework, passed, failed):
+        @test
+        def names_the_leak():
+            result = run(os.path.join(folder, "with_" + framework), env=preload(at_exit=0))
+            text = result.stdout + result.stderr
+            check(result.returncode not in (0, 2), "exit code %d: %s" % (result.returncode, text))
+            for word in (passed, failed, "1 goroutine [sync.Cond.Wait]", "slot_put  ", "created by fetch_first  "):
+                check(word in text, "%r is not in %s" % (word, text))
+            equal(text.count("ERROR: 1 goroutine leaked"), 1, text)
+
+    for framework, passed, failed in (("main", "ok   takes_all", "FAIL takes_the_first"),
+                                      ("cmocka", "[       OK ] takes_all", "takes_the_first"),
+                                      ("check", "50%: Checks: 2, Failures: 1, Errors: 0", ":takes_the_first:")):
+        fails_and_names_the_leak(framework, passed, failed)
+
+    def meson_tests(build, *wrapper):
+        result = run("meson", "test", "-C", build, "--wrapper", " ".join((LEAKPROF, "check") + wrapper + ("--",)), timeout=120, env=env)
+        failed = sorted(re.findall(r"^ *\d+/\d+ (\S+) +FAIL", result.stdout, re.M))
+        with open(os.path.join(build, "meson-logs", "testlog-leakprof.txt")) as file:
+            return result.returncode, failed, file.read()
+
+    env = dict(os.environ, PATH="/usr/bin:" + os.environ["PATH"])
+
+    @test
+    def a_project_with_twenty_tests_finds_its_three_leaks():
+        project = os.path.join(SOURCE, "examples", "ci", "project")
+        build = os.path.join(FOLDER, "shop")
+        result = run("meson", "setup", build, project, env=env)
+        equal(result.returncode, 0, result.stdout + result.stderr)
+        code, failed, log = meson_tests(build)
+        equal((code, failed), (3, ["cancels", "refunds", "times_out"]), "without a baseline")
+        with open(os.path.join(project, "shop_tests.c")) as file:
+            lines = file.read().splitlines()
+        blocked = 1 + next(i for i, line in enumerate(lines) if "st_cond_wait" in line)
+        for text in ("await_order  ", "created by place_order  ", "shop_tests.c:%d\n" % blocked):
+            equal(log.count(text), 3, text)
+        known = os.path.join(FOLDER, "known-leaks.pb.gz")
+        equal(meson_tests(build, "--baseline=" + known, "--update-baseline")[:2], (0, []), "updating the baseline")
+        equal(meson_tests(build, "--baseline=" + known)[:2], (0, []), "with the baseline")
+        run("meson", "configure", build, "-Dleaks=4", env=env)
+        code, failed, log = meson_tests(build, "--baseline=" + known)
+        equal((code, failed), (1, ["ships"]), "with a fourth leak")
+
+
+main({"frameworks": suite_frameworks, "check": suite_check, "follow": suite_follow, "suppressions": suite_suppressions, "baselines": suite_baselines,
       "formats": suite_formats, "api": suite_api})
