@@ -50,9 +50,11 @@ struct control {
 	uint64_t target_bytes;
 };
 
-/* In the same page: of the last snapshot that came to verdicts, written by it. */
+/* In the same page, written by snapshots: of the last one that measured something. */
 struct outcome {
-	uint64_t time_ns; /* written last; 0: none */
+	uint64_t failed; /* snapshots that could not measure */
+
+	uint64_t time_ns; /* of what follows: written last; 0: none */
 	uint64_t leaked;
 	uint64_t pause_ns;
 	uint64_t duration_ns;
@@ -348,6 +350,9 @@ static void tell_outcome(const struct lp_collection *collection)
 	struct outcome *told = outcome();
 
 	if (collection->measured == LP_MEASURED_FAILED)
+		__atomic_fetch_add(&told->failed, 1, __ATOMIC_RELAXED);
+	/* Zero leaks where nothing was measured is no result. */
+	if (collection->measured != LP_MEASURED)
 		return;
 	__atomic_store_n(&told->time_ns, 0, __ATOMIC_RELEASE);
 	told->leaked = collection->figures[LP_FIG_LEAKED];
@@ -639,7 +644,7 @@ void lp_snapshot_stats(struct leakprof_stats *stats)
 
 	stats->start_ns = start_ns;
 	stats->snapshots = serial;
-	stats->failures = failures;
+	stats->failures = failures + (told ? told->failed : 0);
 	stats->pause_ns = pause_ns;
 	stats->target_bytes = lp_own_bytes() - history_unused();
 	stats->snapshot_ns = told ? __atomic_load_n(&told->time_ns, __ATOMIC_ACQUIRE) : 0;

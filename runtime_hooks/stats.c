@@ -198,21 +198,30 @@ static uint32_t describe(const struct counted_kind *counted, const char **words)
 	return states[annotated.state];
 }
 
-static void add_kind(struct leakprof_stats *stats, const char *words, uint64_t number)
+/* WORDS, cut off where they are long; "waiting" where they cannot be read. */
+static void read_name(const char *words, char name[LEAKPROF_STATS_NAME])
 {
-	char name[LEAKPROF_STATS_NAME] = "";
+	size_t most = LEAKPROF_STATS_NAME - 1;
+	size_t here = LP_PAGE - (uintptr_t)words % LP_PAGE; /* the string may end with its page */
 	size_t i;
 
-	/* Byte by byte, as the string may end where its memory does. */
-	for (i = 0; words && i + 1 < sizeof(name) && peek(words + i, name + i, 1); i++) {
-		if (!name[i])
-			break;
+	memset(name, 0, LEAKPROF_STATS_NAME);
+	if (words && peek(words, name, here < most ? here : most) == here && !memchr(name, 0, here))
+		peek(words + here, name + here, most - here);
+	for (i = 0; name[i]; i++)
 		if (name[i] < ' ' || name[i] > '~')
 			name[i] = '?';
-	}
-	name[i] = 0;
+	memset(name + i, 0, LEAKPROF_STATS_NAME - i);
 	if (!name[0])
 		memcpy(name, "waiting", 8);
+}
+
+static void add_kind(struct leakprof_stats *stats, const char *words, uint64_t number)
+{
+	char name[LEAKPROF_STATS_NAME];
+	size_t i;
+
+	read_name(words, name);
 	/* Kinds of several runtimes may have the same name. */
 	for (i = 0; i < stats->kind_count; i++)
 		if (!memcmp(stats->kinds[i].name, name, sizeof(name)))

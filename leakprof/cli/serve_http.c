@@ -19,7 +19,7 @@
 
 #define CONNECTIONS_MAX 256u
 #define HEAD_BYTES 16384u /* of a connection: its request's head and the answer's */
-#define HEAD_MS 10000
+#define HEAD_MS 5000
 #define READ_MS 60000
 #define IDLE_SECONDS 10u
 

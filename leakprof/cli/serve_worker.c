@@ -14,6 +14,7 @@
 #include "pp_profile.h"
 
 #define PROFILE_MAX ((size_t)1 << 30)
+#define ENDING "leakprof serve is ending\n"
 
 struct lp_worker {
 	struct lp_serve *serve;
@@ -399,12 +400,18 @@ int lp_workers_start(struct lp_serve *serve)
 void lp_worker_ask(struct lp_serve *serve, size_t number, struct lp_asked *asked)
 {
 	struct lp_worker *worker = &serve->workers[number];
+	bool late;
 
 	pthread_mutex_lock(&worker->lock);
-	asked->next = worker->waiting;
-	worker->waiting = asked;
-	pthread_cond_signal(&worker->more);
+	late = serve->stop;
+	if (!late) {
+		asked->next = worker->waiting;
+		worker->waiting = asked;
+		pthread_cond_signal(&worker->more);
+	}
 	pthread_mutex_unlock(&worker->lock);
+	if (late)
+		answer_text(asked, MHD_HTTP_SERVICE_UNAVAILABLE, ENDING);
 }
 
 void lp_workers_stop(struct lp_serve *serve)
@@ -420,10 +427,10 @@ void lp_workers_stop(struct lp_serve *serve)
 		pthread_cond_signal(&worker->more);
 		pthread_mutex_unlock(&worker->lock);
 		pthread_join(worker->thread, NULL);
+		/* libmicrohttpd must have no suspended connection when it ends. */
 		for (; worker->waiting; worker->waiting = next) {
 			next = worker->waiting->next;
-			answer_text(worker->waiting, MHD_HTTP_SERVICE_UNAVAILABLE,
-				    "leakprof serve is ending\n");
+			answer_text(worker->waiting, MHD_HTTP_SERVICE_UNAVAILABLE, ENDING);
 		}
 	}
 }

@@ -24,6 +24,7 @@
 #include "core/stream_read.h"
 
 #define CONFIRM_PAUSE_NS 100000000
+#define SIGNAL_AGAIN_NS 10000000
 #define STATS_AGAIN_MS 200 /* who asks for statistics while others do may not be heard */
 
 /* --- Finding it --- */
@@ -189,6 +190,14 @@ int lp_read_timeout(const char *text, int *timeout_ms)
 	return LP_EXIT_OK;
 }
 
+int64_t lp_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* --- Asking --- */
 
 /* A socket that one target will find, and where it is. */
@@ -291,37 +300,85 @@ static int open_ear(const struct lp_target *target, struct ear *ear)
 		       : lp_fail(LP_EXIT_FAILED, "no socket could be made: %s", strerror(-r));
 }
 
-static int send_signal(const struct lp_target *target, uint64_t value)
+static int has_ended(const struct lp_target *target)
+{
+	return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
+}
+
+static int no_answer(const struct lp_target *target)
+{
+	return lp_fail(LP_EXIT_FAILED,
+		       "process %d did not answer in time; it may be stopped, or not allowed to "
+		       "connect to us",
+		       (int)target->pid);
+}
+
+static int queue_signal(const struct lp_target *target, uint64_t value)
 {
 	siginfo_t info = {.si_signo = (int)target->signal, .si_code = SI_QUEUE};
-	long r;
 
 	info.si_pid = getpid();
 	info.si_uid = getuid();
 	info.si_value.sival_ptr = (void *)(uintptr_t)value;
-	r = target->pidfd >= 0
-		    ? syscall(SYS_pidfd_send_signal, target->pidfd, target->signal, &info, 0)
-		    : sigqueue(target->pid, (int)target->signal, info.si_value);
-	if (!r)
-		return LP_EXIT_OK;
-	if (errno == ESRCH)
-		return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
-	if (errno == EAGAIN)
+	return target->pidfd >= 0 ? (int)syscall(SYS_pidfd_send_signal, target->pidfd,
+						 target->signal, &info, 0)
+				  : sigqueue(target->pid, (int)target->signal, info.si_value);
+}
+
+/* Whether a request still waits to be taken: the process is stopped, or has no time. */
+static bool is_pending(const struct lp_target *target)
+{
+	char path[64];
+	char line[256];
+	uint64_t pending = 0;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)target->pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status))
+		sscanf(line, "ShdPnd: %" SCNx64, &pending);
+	if (status)
+		fclose(status);
+	return pending >> (target->signal - 1) & 1;
+}
+
+/* Why the signal could not be sent: ERROR; 0: an earlier one is still waiting. */
+static int not_sent(const struct lp_target *target, int error)
+{
+	if (!lp_target_alive(target))
+		return has_ended(target);
+	if (!error)
+		return no_answer(target);
+	if (error == EAGAIN)
 		return lp_fail(LP_EXIT_TARGET,
 			       "process %d cannot be asked: its user has too many signals pending "
 			       "(ulimit -i); try again",
 			       (int)target->pid);
 	return lp_fail(LP_EXIT_TARGET,
 		       "process %d cannot be asked: %s; run leakprof as its user or as root",
-		       (int)target->pid, strerror(errno));
+		       (int)target->pid, strerror(error));
 }
 
-int64_t lp_now_ms(void)
+/*
+ * Sends it as soon as there is room, until UNTIL at the latest: requests to a process that is
+ * stopped must not pile up, and all processes of a user share a limit of signals that wait, which
+ * others may have filled.
+ */
+static int send_signal(const struct lp_target *target, uint64_t value, int64_t until)
 {
-	struct timespec now;
+	const struct timespec pause = {0, SIGNAL_AGAIN_NS};
+	int error;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	for (;;) {
+		bool pending = is_pending(target);
+
+		if (!pending && !queue_signal(target, value))
+			return LP_EXIT_OK;
+		error = pending ? 0 : errno;
+		if ((error && error != EAGAIN) || !lp_target_alive(target) || lp_now_ms() >= until)
+			return not_sent(target, error);
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* Whether somebody connects before UNTIL (in milliseconds). Sets *ENDED when the target has ended.
@@ -359,20 +416,16 @@ static int hear(const struct lp_target *target, const struct ear *ear, enum lp_a
 	do {
 		int64_t next = what == LP_ASK_STATS ? lp_now_ms() + STATS_AGAIN_MS : until;
 
-		code = send_signal(target, value);
+		code = send_signal(target, value, until);
 		if (code)
 			return code;
 		came = wait_for(target, ear, next < until ? next : until, &ended);
 	} while (!came && !ended && lp_now_ms() < until);
 	if (!came && ended)
-		return lp_fail(LP_EXIT_TARGET, "process %d has ended", (int)target->pid);
+		return has_ended(target);
 	r = came ? lp_accept(ear->fd, 0, target->uid, &peer, data, size) : -ETIMEDOUT;
 	if (r == -ETIMEDOUT)
-		return lp_fail(
-			LP_EXIT_FAILED,
-			"process %d did not answer in time; it may be stopped, or not allowed "
-			"to connect to us",
-			(int)target->pid);
+		return no_answer(target);
 	return r ? lp_fail(LP_EXIT_FAILED, "the snapshot could not be received: %s", strerror(-r))
 		 : LP_EXIT_OK;
 }
@@ -380,12 +433,21 @@ static int hear(const struct lp_target *target, const struct ear *ear, enum lp_a
 static int ask(const struct lp_target *target, enum lp_ask what, int timeout_ms, void **data,
 	       size_t *size)
 {
+	struct lp_target now = *target;
 	struct ear ear;
-	int code = open_ear(target, &ear);
+	int code;
 
+	if (!lp_target_alive(&now))
+		return has_ended(&now);
+	/* It may have become another program, by exec, since it was looked at last. */
+	code = find_shim(&now);
+	if (!code)
+		code = check_signal(&now);
+	if (!code)
+		code = open_ear(&now, &ear);
 	if (code)
 		return code;
-	code = hear(target, &ear, what, timeout_ms, data, size);
+	code = hear(&now, &ear, what, timeout_ms, data, size);
 	close_ear(&ear);
 	return code;
 }
@@ -452,6 +514,13 @@ int lp_target_stats(const struct lp_target *target, int timeout_ms, struct leakp
 
 	if (code)
 		return code;
+	if (!size) {
+		free(data);
+		return lp_fail(
+			LP_EXIT_FAILED,
+			"process %d did not want to answer: it does to root and its own user",
+			(int)target->pid);
+	}
 	memset(stats, 0, sizeof(*stats));
 	memcpy(stats, data, size < sizeof(*stats) ? size : sizeof(*stats));
 	free(data);

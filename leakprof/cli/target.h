@@ -23,9 +23,9 @@ struct lp_target {
 };
 
 /*
- * Finds the shim in process PID. A process is only ever signalled when its memory map shows the
- * shim and its status that the signal is caught: to any other the signal would be deadly. Returns
- * an exit code.
+ * Finds the shim in process PID. A process is only ever signalled when, just before, its memory map
+ * shows the shim and its status that the signal is caught: to any other the signal would be deadly.
+ * Returns an exit code.
  */
 int lp_target_open(struct lp_target *target, pid_t pid);
 void lp_target_close(struct lp_target *target);

@@ -120,8 +120,8 @@ def preload(**options):
     return dict(os.environ, LD_PRELOAD=SHIM, LEAKPROF_OPTIONS=text)
 
 
-def wait_for(condition):
-    end = time.time() + 10
+def wait_for(condition, seconds=10):
+    end = time.time() + seconds
     while not condition():
         check(time.time() < end, "it did not come")
         time.sleep(0.01)

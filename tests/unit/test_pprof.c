@@ -191,12 +191,45 @@ static void debug2_is_gos(void **state)
 	free(text);
 }
 
+static void a_delta_has_what_came_and_what_went(void **state)
+{
+	struct pp_builder *first = sample_builder();
+	struct pp_builder *second = pp_builder_new("goroutineleak", "count");
+	struct pp_builder *delta;
+	const pp_profile *profile;
+	uint64_t receive;
+	uint64_t other;
+
+	(void)state;
+	/* Without the labelled sample of the first, one fewer of "deep", and a new place. */
+	other = add_location(second, 0x400000, "main.other", "SRC/main.go", 7);
+	receive = add_location(second, 0x6bc2f8, "main.leakRecv.func1", "SRC/main.go", 27);
+	pp_builder_sample(second, &other, 1, 5, NULL, 0);
+	pp_builder_sample(second, &receive, 1, 1,
+			  (const struct pp_label[]){{"tenant", "acme"}, {"handler", "/search"}}, 2);
+	pp_builder_time(first, 1000, 0);
+	pp_builder_time(second, 4000, 0);
+	delta = pp_delta(pp_builder_finish(first), pp_builder_finish(second));
+	profile = pp_builder_finish(delta);
+	assert_null(pp_invalid(profile));
+	assert_int_equal(profile->n_sample, 2);
+	assert_int_equal(profile->sample[0]->value[0], 5);
+	assert_int_equal(profile->sample[1]->value[0], -3);
+	assert_int_equal(profile->sample[1]->n_location_id, 2);
+	assert_int_equal(profile->time_nanos, 4000);
+	assert_int_equal(profile->duration_nanos, 3000);
+	pp_builder_free(first);
+	pp_builder_free(second);
+	pp_builder_free(delta);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(merges_equal_samples_and_numbers_records_from_one),
 		cmocka_unit_test(reads_what_it_packed),
 		cmocka_unit_test(an_empty_profile_is_valid),
+		cmocka_unit_test(a_delta_has_what_came_and_what_went),
 		cmocka_unit_test(refuses_what_parca_refuses),
 		cmocka_unit_test(debug1_is_gos),
 		cmocka_unit_test(debug2_is_gos),
