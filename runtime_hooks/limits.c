@@ -17,8 +17,9 @@
 #include "runtime_hooks/target.h"
 
 #define MQUEUE_MAGIC 0x19800202
-#define DESCRIPTORS_NEEDED 8 /* at a time: a folder, a file in it, a pipe, the requester's socket  \
-			      */
+#define DESCRIPTORS_NEEDED                                                                         \
+	8 /* at a time: a folder, a file in it, a pipe, the requester's socket                     \
+	   */
 
 int lp_proc_pid(void)
 {
@@ -32,6 +33,21 @@ int lp_proc_pid(void)
 	for (i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++)
 		pid = pid * 10 + (text[i] - '0');
 	return pid > 0 ? pid : -ENOENT;
+}
+
+bool lp_own_timers(char *text, size_t size)
+{
+	int fd = lp_sys_open("/proc/self/timers", O_RDONLY, 0);
+	size_t length = 0;
+	long n = -EIO;
+
+	if (fd < 0)
+		return false;
+	while (length + 1 < size && (n = lp_sys_read(fd, text + length, size - length - 1)) > 0)
+		length += (size_t)n;
+	lp_sys_close(fd);
+	text[length] = 0;
+	return !n;
 }
 
 static struct rlimit limit_of(int resource)

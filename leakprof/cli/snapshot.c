@@ -18,6 +18,7 @@
 #include "cli/cli.h"
 #include "core/options.h"
 #include "core/protocol.h"
+#include "report/object.h"
 
 #define CONFIRM_PAUSE_NS 100000000
 
@@ -167,9 +168,12 @@ static void drop(struct result *result)
 static int collect_one(const struct target *target, int timeout_ms, struct result *result)
 {
 	int code = collect(target, timeout_ms, &result->data, &result->size);
+	char root[64];
 
 	if (code)
 		return code;
+	snprintf(root, sizeof(root), "/proc/%d/root", (int)target->pid);
+	lp_object_root(root);
 	if (!result->size)
 		code = lp_fail(LP_EXIT_FAILED,
 			       "the snapshot died before it could answer (out of memory?)");

@@ -19,6 +19,8 @@
 #include "core/stream.h"
 #include "core/verdict.h"
 
+#define LP_TIMERS_SIZE 16384u
+
 struct lp_history;
 struct lp_thread;
 
@@ -52,6 +54,7 @@ struct lp_collect_input {
 	const uintptr_t *queued; /* values sent with signals that may still be pending */
 	size_t queued_count;
 	bool queued_lost;	    /* there were more */
+	const char *timers;	    /* /proc/self/timers, at most LP_TIMERS_SIZE; NULL: not read */
 	struct lp_history *history; /* shared with the target; NULL: none */
 };
 

@@ -25,9 +25,17 @@ static const void *bytes_at(const struct lp_object *object, uint64_t offset, uin
 	return object->data + offset;
 }
 
+static char other_root[64];
+
+void lp_object_root(const char *root)
+{
+	snprintf(other_root, sizeof(other_root), "%s", root);
+}
+
+/* What stands there may be of others' making: a pipe must not make us wait. */
 static void map_file(struct lp_object *object)
 {
-	int fd = open(object->path, O_RDONLY | O_CLOEXEC);
+	int fd = open(object->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat status;
 	void *data;
 
@@ -102,7 +110,7 @@ static bool build_id(const struct lp_object *object, char *text, size_t room)
 	return false;
 }
 
-struct lp_object *lp_object_open(const char *path, const char *wanted)
+static struct lp_object *open_here(const char *path, const char *wanted)
 {
 	struct lp_object *object = calloc(1, sizeof(*object));
 	char id[136];
@@ -123,6 +131,24 @@ struct lp_object *lp_object_open(const char *path, const char *wanted)
 		object->phnum = 0;
 	}
 	return object;
+}
+
+struct lp_object *lp_object_open(const char *path, const char *wanted)
+{
+	struct lp_object *object = open_here(path, wanted);
+	struct lp_object *other;
+	char below[4096];
+
+	if (!object || object->data || !other_root[0] || path[0] != '/')
+		return object;
+	snprintf(below, sizeof(below), "%s%s", other_root, path);
+	other = open_here(below, wanted);
+	if (!other || !other->data) {
+		lp_object_close(other);
+		return object;
+	}
+	lp_object_close(object);
+	return other;
 }
 
 void lp_object_close(struct lp_object *object)

@@ -28,6 +28,10 @@ struct lp_object {
 	bool shim;
 };
 
+/* Files that are not here, or are others, are looked for below ROOT as well: /proc/PID/root of a
+ * process in a container. Empty: nowhere else. */
+void lp_object_root(const char *root);
+
 /*
  * Opens PATH. BUILD_ID (hex) is what the target had: another one means that the file was replaced,
  * and it is not used; an empty one is not checked. Never fails: what cannot be read has DATA NULL.
