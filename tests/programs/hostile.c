@@ -22,6 +22,7 @@
 #define NOBODY 65534
 #define PAGE 4096
 #define EPOLL_ENTRIES 6000
+#define HOLES 20
 
 static gate_t *kept; /* where the pointer is */
 
@@ -76,22 +77,34 @@ static void in_hidden_memory(void)
 	check(mprotect(hidden, PAGE, PROT_NONE));
 }
 
-/* In the last of many registrations. */
-static void in_epoll(void)
+/* Many registrations, made before State Threads allows no more descriptors than select can have. */
+static int epoll_set = -1;
+static int epoll_last;
+
+static void register_many(void)
 {
-	/* State Threads has made it as low as select needs. */
-	const struct rlimit many = {EPOLL_ENTRIES + 100, EPOLL_ENTRIES + 100};
 	struct epoll_event event = {0};
-	int set = epoll_create1(0);
 	int counter = eventfd(0, 0);
+	int holes[HOLES];
 	int i;
 
-	check(setrlimit(RLIMIT_NOFILE, &many));
+	/* Holes, for who needs a low one. */
+	for (i = 0; i < HOLES; i++)
+		holes[i] = dup(counter);
+	epoll_set = epoll_create1(0);
 	for (i = 0; i < EPOLL_ENTRIES; i++) {
-		if (i == EPOLL_ENTRIES - 1)
-			event.data.ptr = *kept;
-		check(epoll_ctl(set, EPOLL_CTL_ADD, dup(counter), &event));
+		epoll_last = dup(counter);
+		check(epoll_ctl(epoll_set, EPOLL_CTL_ADD, epoll_last, &event));
 	}
+	for (i = 0; i < HOLES; i++)
+		close(holes[i]);
+}
+
+static void in_epoll(void)
+{
+	struct epoll_event event = {.data.ptr = *kept};
+
+	check(epoll_ctl(epoll_set, EPOLL_CTL_MOD, epoll_last, &event));
 	memset(&event, 0, sizeof(event));
 	*kept = NULL;
 }
@@ -250,16 +263,22 @@ static void be_in_vfork(const char *unused)
 
 #define MIB (1u << 20)
 
-static char *volatile large;
+static char *large;
 static size_t large_size;
 
+static char *map_memory(size_t size)
+{
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return memset(memory, 1, size);
+}
+
+/* It grows by half first, so that it is larger than its snapshot. */
 static void on_rewrite(int number)
 {
-	size_t i;
-
 	(void)number;
-	for (i = 0; i < large_size; i += PAGE)
-		large[i]++;
+	map_memory(large_size / 2);
+	memset(large, 2, large_size);
 	puts("REWRITTEN");
 }
 
@@ -267,8 +286,7 @@ static void on_rewrite(int number)
 static void hold_memory(const char *count)
 {
 	large_size = (size_t)atol(count) * MIB;
-	large = mmap(NULL, large_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	memset(large, 1, large_size);
+	large = map_memory(large_size);
 	signal(SIGUSR1, on_rewrite);
 }
 
@@ -295,6 +313,8 @@ int main(int argc, char **argv)
 
 	unbuffer();
 	kept = malloc(sizeof(*kept));
+	if (argc > 2 && !strcmp(argv[2], "epoll"))
+		register_many();
 	runtime_init();
 	spawn(start, NULL);
 	for (i = 0; i < 10; i++)

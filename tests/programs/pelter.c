@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 {
 	long sent = 0;
 	long count = argc > 2 ? atol(argv[2]) : 0;
-	const struct timespec pause = {0, 10000000};
+	const struct timespec pause = {0, 25000000};
 
 	while (sent < count) {
 		if (!sigqueue(atoi(argv[1]), 62, (union sigval){.sival_int = (int)sent}))
