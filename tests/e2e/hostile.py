@@ -79,10 +79,10 @@ def command_to(*command):
     return run(LEAKPROF, "snapshot", *[str(part) for part in command])
 
 
-def rss_of(pid):
-    """KiB; 0: it is gone."""
+def status_of(pid, name):
+    """What /proc/PID/status has for NAME, in KiB; 0: it is gone."""
     with contextlib.suppress(OSError):
-        return int(re.search(r"VmRSS:\s+(\d+)", open("/proc/%d/status" % pid).read() + "VmRSS: 0").group(1))
+        return int(re.search(name + r":\s+(\d+)", open("/proc/%d/status" % pid).read() + name + ": 0").group(1))
     return 0
 
 
@@ -264,8 +264,10 @@ def limit_tests():
                     check("memory" in result.stderr, result.stderr)
                 finish(running)
         # With enough of it, a check on ourselves is left out rather than 64 MiB taken.
-        with hostile("limit", "40000") as running:
+        with hostile("limit", "200000") as running:
+            before = status_of(running.process.pid, "VmSize")
             works(running.process.pid)
+            check(status_of(running.process.pid, "VmSize") - before < 8 << 10, "address space taken")
             finish(running)
 
     @test
@@ -396,7 +398,7 @@ def cgroup_tests():
                 pid = running.process.pid
                 # Not before the memory is there.
                 sleepy_reporter("memory-reporter")
-                wait_for(lambda: any(rss_of(child) > 40 << 10 for child in snapshots_of(pid)))
+                wait_for(lambda: any(status_of(child, "VmRSS") > 40 << 10 for child in snapshots_of(pid)))
                 doomed = snapshots_of(pid)[0]
                 # The program becomes the larger one, and what the snapshot has of it is copied.
                 os.kill(pid, signal.SIGUSR1)
