@@ -273,6 +273,8 @@ static const struct reason stop_reasons[] = {
 };
 
 static const struct reason clone_reasons[] = {
+	{ETIMEDOUT,
+	 "the snapshot took too long to look at the stopped program: set stop_timeout higher"},
 	{EAGAIN, "there may be no more processes (RLIMIT_NPROC, or pids.max of the cgroup)"},
 	{ENOMEM, "the system has no memory for a copy of the program (overcommit?)"},
 	{EPERM, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
@@ -392,7 +394,6 @@ static void tell_failure(const struct job *job, uint64_t begin, int error)
 	struct lp_delivery delivery = {.request = job->request, .serial = serial};
 	struct lp_collect_input input;
 
-	failures++;
 	fill_input(&input, job, begin);
 	delivery.seconds = input.time_ns / 1000000000u;
 	if (!lp_deliver_open(&delivery))
@@ -439,8 +440,10 @@ static void run_job(void *argument)
 	cloned = lp_sys_clock_ns(CLOCK_MONOTONIC);
 	if (pid < 0)
 		tell_failure(job, begin, (int)pid);
-	if (pid > 0 && !wait_word(&control->held, lp_options.stop_timeout_ns))
+	if (pid > 0 && !wait_word(&control->held, lp_options.stop_timeout_ns)) {
 		LP_SYS2(SYS_kill, pid, SIGKILL);
+		tell_failure(job, begin, -ETIMEDOUT);
+	}
 	if (!stop && !lp_dormant_reason)
 		lp_start_world(job->self);
 	control->target_bytes = lp_own_bytes() - history_unused();
@@ -449,7 +452,9 @@ static void run_job(void *argument)
 	control->pause_ns = lp_sys_clock_ns(CLOCK_MONOTONIC) - begin;
 	signal_word(&control->released);
 	job->result = pid < 0 ? (int)pid : 0;
-	if (pid > 0)
+	if (pid < 0)
+		failures++;
+	else
 		__atomic_store_n(free_place(), (int)pid, __ATOMIC_RELEASE);
 }
 

@@ -46,6 +46,13 @@ def children_of(pid):
     return [int(child) for path in glob.glob("/proc/%d/task/*/children" % pid) for child in open(path).read().split()]
 
 
+def kept_snapshots(pid):
+    """Those whose reporter runs, so that they stay."""
+    with contextlib.suppress(OSError):
+        return [child for child in snapshots_of(pid) if children_of(child)]
+    return []
+
+
 def says(running, text):
     """The next line of RUNNING is TEXT."""
     ready, _, _ = select.select([running.process.stdout], [], [], 20)
@@ -295,7 +302,7 @@ def limit_tests():
         os.mkdir(folder)
         with hostile("idle", before=["env", "-C", folder] + under(core="unlimited"), interval="100ms", reporter=reporter,
                      output=folder + "/leak.pb.gz") as running:
-            wait_for(lambda: snapshots_of(running.process.pid))
+            wait_for(lambda: kept_snapshots(running.process.pid))
             os.kill(snapshots_of(running.process.pid)[0], signal.SIGSEGV)
             # The next collection tells of it.
             read_log(folder + "/leak.pb.gz.log", "a snapshot was killed")
@@ -398,8 +405,8 @@ def cgroup_tests():
                 pid = running.process.pid
                 # Not before the memory is there.
                 sleepy_reporter("memory-reporter")
-                wait_for(lambda: any(status_of(child, "VmRSS") > 40 << 10 for child in snapshots_of(pid)))
-                doomed = snapshots_of(pid)[0]
+                wait_for(lambda: any(status_of(child, "VmRSS") > 40 << 10 for child in kept_snapshots(pid)))
+                doomed = kept_snapshots(pid)[0]
                 # The program becomes the larger one, and what the snapshot has of it is copied.
                 os.kill(pid, signal.SIGUSR1)
                 says(running, "REWRITTEN")
@@ -489,7 +496,7 @@ def exec_tests():
         reporter = sleepy_reporter("exec-reporter")
         with started(program("successor"), "0", program("still"), "wait", interval="100ms", reporter=reporter,
                      output=inside("exec.pb.gz")) as running:
-            wait_for(lambda: snapshots_of(running.process.pid))
+            wait_for(lambda: kept_snapshots(running.process.pid))
             tell(running)
             says(running, "STILL 0")
             os.unlink(reporter)
