@@ -19,6 +19,8 @@
 #include "core/stream.h"
 #include "core/verdict.h"
 
+#define LP_TIMERS_SIZE 16384u
+
 struct lp_history;
 struct lp_thread;
 
@@ -57,6 +59,7 @@ struct lp_collect_input {
 	bool (*is_aside)(const struct lp_goroutine *goroutine);
 	const char *suppressions[2]; /* the program's own, those of the call of a check; or NULL */
 	struct lp_history *history;  /* shared with the target; NULL: none */
+	const char *timers;	     /* /proc/self/timers, at most LP_TIMERS_SIZE; NULL: not read */
 };
 
 struct lp_pool_range {
