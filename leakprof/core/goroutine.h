@@ -5,7 +5,8 @@
  * A goroutine is one fixed record, written when it is created and when it ends. A wait is a record
  * on the waiter's own stack, in the frame of the interposed call, published by one store into the
  * goroutine and withdrawn by another: no lock, no allocation, no system call. The snapshot reads
- * both from its frozen copy.
+ * both from its frozen copy. Of a runtime whose own memory says who waits, and where, no wait is
+ * recorded: the adapter finds a struct lp_context instead.
  *
  *     goroutine --wait--> struct lp_wait, in the wrapper's frame --frame--> wrapper's frame pointer
  *                                                                    [0] the caller's rbp

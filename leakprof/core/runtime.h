@@ -4,8 +4,8 @@
  * adapter.
  *
  * In the target an adapter interposes the library's public calls and tells the registry who is
- * created, who ends, and who waits. In the snapshot, on the frozen copy, it answers the questions
- * of struct lp_adapter from the library's own state.
+ * created, who ends, and, unless the library's memory tells it, who waits. In the snapshot, on the
+ * frozen copy, it answers the questions of struct lp_adapter from the library's own state.
  */
 #ifndef LP_CORE_RUNTIME_H
 #define LP_CORE_RUNTIME_H
@@ -48,9 +48,9 @@ struct lp_adapter {
 	uintptr_t (*address)(void);
 
 	/*
-	 * Where the stack and the control block of NODE are. stack_*, scan_*, handle_* and wait
-	 * come filled from the goroutine's record and its wait; the adapter corrects what the
-	 * library knows better.
+	 * Where the stack and the control block of NODE are. stack_*, scan_*, handle_*, wait and
+	 * waits come filled from the goroutine's record and its wait; the adapter corrects what the
+	 * library knows better, and sets context where the library has saved registers.
 	 */
 	void (*locate)(struct lp_collection *collection, struct lp_node *node);
 
