@@ -27,6 +27,14 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* A profile that is being built, and the ids of the locations that it has by their numbers; 0: not
+ * yet. */
+struct writing {
+	struct pp_builder *builder;
+	const struct lp_report *report;
+	uint64_t *ids;
+};
+
 static uint64_t add_location(struct pp_builder *builder, const struct lp_report *report,
 			     const struct lp_location *location)
 {
@@ -57,8 +65,16 @@ static uint64_t add_location(struct pp_builder *builder, const struct lp_report 
 	return id;
 }
 
-static void add_site(struct pp_builder *builder, const struct lp_report *report,
-		     const struct lp_site *site)
+static uint64_t location_id(struct writing *writing, const struct lp_location *location)
+{
+	uint64_t *id = &writing->ids[location->number];
+
+	if (!*id)
+		*id = add_location(writing->builder, writing->report, location);
+	return *id;
+}
+
+static void add_site(struct writing *writing, const struct lp_site *site)
 {
 	uint64_t *ids = calloc(site->location_count + 1, sizeof(*ids));
 	struct pp_label *labels = calloc(site->label_count + 2, sizeof(*labels));
@@ -73,7 +89,7 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 	}
 	labels[count++] = (struct pp_label){"wait", site->wait};
 	for (i = 0; i < site->location_count; i++)
-		ids[i] = add_location(builder, report, site->locations[i]);
+		ids[i] = location_id(writing, site->locations[i]);
 	if (site->creator.function) {
 		snprintf(creator, sizeof(creator), "%s %s:%" PRId64, site->creator.function,
 			 base_name(site->creator.file), site->creator.line);
@@ -81,7 +97,8 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 	}
 	for (i = 0; i < site->label_count; i++)
 		labels[count++] = (struct pp_label){site->labels[i].key, site->labels[i].value};
-	pp_builder_sample(builder, ids, site->location_count, (int64_t)site->count, labels, count);
+	pp_builder_sample(writing->builder, ids, site->location_count, (int64_t)site->count, labels,
+			  count);
 	free(ids);
 	free(labels);
 }
@@ -171,10 +188,15 @@ static void read_facts(struct lp_report *report, const char *comment)
 static struct pp_builder *build(const struct lp_report *report)
 {
 	struct pp_builder *builder = pp_builder_new("goroutineleak", "count");
+	struct writing writing = {builder, report,
+				  calloc(report->place_count + 1, sizeof(uint64_t))};
 	size_t i;
 
-	if (!builder)
+	if (!builder || !writing.ids) {
+		free(writing.ids);
+		pp_builder_free(builder);
 		return NULL;
+	}
 	pp_builder_time(builder, report->time_ns, 0);
 	/* The program's own mapping comes first: tools take the first one for the binary. */
 	for (i = 0; i < report->mapping_count; i++) {
@@ -186,7 +208,8 @@ static struct pp_builder *build(const struct lp_report *report)
 								raw->path, raw->build_id, true});
 	}
 	for (i = 0; i < report->site_count; i++)
-		add_site(builder, report, &report->sites[i]);
+		add_site(&writing, &report->sites[i]);
+	free(writing.ids);
 	drop_runtime_frames(builder, report);
 	add_comments(builder, report);
 	return builder;

@@ -14,6 +14,10 @@ extern int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t space, unw_word_t
 					      unw_dyn_info_t *di, unw_proc_info_t *info,
 					      int need_unwind_info, void *argument);
 
+/* Addresses whose unwind rules libunwind remembers, 300 bytes each. Its own 128 are too few for
+ * many different stacks. */
+#define CACHE_ENTRIES 32768
+
 struct lp_unwinder {
 	struct lp_object *const *objects;
 	size_t count;
@@ -210,6 +214,7 @@ struct lp_unwinder *lp_unwinder_new(struct lp_object *const *objects, size_t cou
 		return NULL;
 	}
 	unw_set_caching_policy(unwinder->space, UNW_CACHE_GLOBAL);
+	unw_set_cache_size(unwinder->space, CACHE_ENTRIES, 0);
 	return unwinder;
 }
 
