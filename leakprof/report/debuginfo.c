@@ -1,69 +1,70 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See debuginfo.h. Opening reads only the top entry of every compilation unit, for its address
- * ranges. A unit that is asked for is read once into two sorted arrays: scopes (functions and
- * inlined calls, with their nesting depth) and lines.
+ * See debuginfo.h. Most of the debug information of a large program is never asked for, so each
+ * step reads only what leads to the next one:
  *
- * libdwarf 20210528 and 0.x differ in dwarf_init_path only, as far as is used here. DWARF 5 range
- * lists need calls of their own in both.
+ *     open        the top entry of every unit, for its ranges of addresses
+ *     a unit      its functions' ranges; what is in a function is stepped over
+ *     a function  its inlined calls
+ *
+ * An address is then found by two binary searches and a look at one function's calls. Lines are
+ * libdw's, which decodes a unit's table once.
+ *
+ * A damaged file may have entries that lead back, or ranges that overlap without end: entries are
+ * visited in the order of the file only, and each search of ranges ends where none reaches.
  */
 #include <dwarf.h>
-#include <libdwarf.h>
+#include <elfutils/libdw.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "report/debuginfo.h"
 
 #define DEPTH_MAX 256
-#define REFERENCE_MAX 8 /* abstract origin of a specification of ... */
 
-struct scope {
+/* LOW .. HIGH belongs to the unit, function or call number INDEX. */
+struct range {
 	uint64_t low;
 	uint64_t high;
-	const char *name;
-	const char *system_name;
-	const char *call_file; /* NULL: not inlined */
-	int64_t call_line;
-	int64_t start_line;
-	unsigned depth;
+	uint64_t reach; /* once sorted: the highest end up to here */
+	uint32_t index;
 };
 
-struct line {
-	uint64_t address;
-	const char *file;
-	int64_t line;
-	bool end; /* of a sequence: what follows belongs to nothing */
+struct ranges {
+	struct range *data;
+	size_t count;
+};
+
+struct function {
+	Dwarf_Die die;
+	bool loaded;
+	Dwarf_Die *calls; /* inlined, a caller before what is inlined in it */
+	size_t call_count;
+	struct ranges call_ranges; /* in that order */
 };
 
 struct unit {
-	Dwarf_Off die;
+	Dwarf_Die die;
 	bool loaded;
-	struct scope *scopes;
-	size_t scope_count;
-	struct line *lines;
-	size_t line_count;
-	char **files;
-	Dwarf_Signed file_count;
-	Dwarf_Half version;
-};
-
-struct unit_range {
-	uint64_t low;
-	uint64_t high;
-	uint32_t unit;
+	bool nested; /* functions inside functions were looked for */
+	struct function *functions;
+	size_t function_count;
+	struct ranges ranges;
 };
 
 struct lp_dwarf {
-	Dwarf_Debug debug;
+	Elf *elf;
+	Dwarf *debug;
 	struct unit *units;
 	size_t unit_count;
-	struct unit_range *ranges;
-	size_t range_count;
-	char **strings;
-	size_t string_count;
+	struct ranges ranges;
+	char **shortened;
+	size_t shortened_count;
+	const char *last_long; /* what was shortened last */
 };
+
+/* --- Arrays --- */
 
 /* Makes room for one more element at a power of two. */
 static bool grow(void *array, size_t count, size_t element)
@@ -80,22 +81,291 @@ static bool grow(void *array, size_t count, size_t element)
 	return true;
 }
 
-/* Keeps a copy of TEXT as long as DWARF. */
-static const char *keep(struct lp_dwarf *dwarf, const char *text)
+/* Appends all ranges of DIE, as those of INDEX. */
+static void add_ranges(struct ranges *ranges, Dwarf_Die *die, size_t index)
 {
-	char *copy;
+	Dwarf_Addr base;
+	Dwarf_Addr low;
+	Dwarf_Addr high;
+	ptrdiff_t offset = 0;
 
-	if (!grow(&dwarf->strings, dwarf->string_count, sizeof(*dwarf->strings)))
-		return "";
-	copy = strdup(text);
-	if (!copy)
-		return "";
-	dwarf->strings[dwarf->string_count++] = copy;
-	return copy;
+	while ((offset = dwarf_ranges(die, offset, &base, &low, &high)) > 0) {
+		if (low >= high)
+			continue;
+		if (!grow(&ranges->data, ranges->count, sizeof(*ranges->data)))
+			return;
+		ranges->data[ranges->count++] = (struct range){low, high, 0, (uint32_t)index};
+	}
+}
+
+static int by_low(const void *a, const void *b)
+{
+	const struct range *x = a;
+	const struct range *y = b;
+
+	return (x->low > y->low) - (x->low < y->low);
+}
+
+static void sort_ranges(struct ranges *ranges)
+{
+	uint64_t reach = 0;
+	size_t i;
+
+	if (ranges->count)
+		qsort(ranges->data, ranges->count, sizeof(*ranges->data), by_low);
+	for (i = 0; i < ranges->count; i++) {
+		if (ranges->data[i].high > reach)
+			reach = ranges->data[i].high;
+		ranges->data[i].reach = reach;
+	}
+}
+
+/* The range with the highest start that holds ADDRESS. Ranges overlap only where a linker left
+ * empty ones at low addresses. */
+static const struct range *find_range(const struct ranges *ranges, uint64_t address)
+{
+	size_t low = 0;
+	size_t high = ranges->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (ranges->data[middle].low <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	while (low-- > 0 && ranges->data[low].reach > address)
+		if (address < ranges->data[low].high)
+			return &ranges->data[low];
+	return NULL;
+}
+
+/* --- Opening --- */
+
+static void add_unit(struct lp_dwarf *dwarf, const Dwarf_Die *die)
+{
+	if (!grow(&dwarf->units, dwarf->unit_count, sizeof(*dwarf->units)))
+		return;
+	dwarf->units[dwarf->unit_count++] = (struct unit){.die = *die};
+	add_ranges(&dwarf->ranges, &dwarf->units[dwarf->unit_count - 1].die, dwarf->unit_count - 1);
+}
+
+static void read_units(struct lp_dwarf *dwarf)
+{
+	Dwarf_CU *unit = NULL;
+	Dwarf_Die die;
+	uint8_t type;
+
+	while (!dwarf_get_units(dwarf->debug, unit, &unit, NULL, &type, &die, NULL))
+		if (type == DW_UT_compile || type == DW_UT_skeleton)
+			add_unit(dwarf, &die);
+	sort_ranges(&dwarf->ranges);
+}
+
+struct lp_dwarf *lp_dwarf_open(const void *data, size_t size)
+{
+	struct lp_dwarf *dwarf = calloc(1, sizeof(*dwarf));
+
+	if (!dwarf)
+		return NULL;
+	elf_version(EV_CURRENT);
+	/* Nothing is written through this pointer: the image is opened for reading. */
+	dwarf->elf = elf_memory((char *)(uintptr_t)data, size);
+	dwarf->debug = dwarf->elf ? dwarf_begin_elf(dwarf->elf, DWARF_C_READ, NULL) : NULL;
+	if (dwarf->debug)
+		read_units(dwarf);
+	if (dwarf->ranges.count)
+		return dwarf;
+	lp_dwarf_close(dwarf);
+	return NULL;
+}
+
+static void free_unit(struct unit *unit)
+{
+	size_t i;
+
+	for (i = 0; i < unit->function_count; i++) {
+		free(unit->functions[i].calls);
+		free(unit->functions[i].call_ranges.data);
+	}
+	free(unit->functions);
+	free(unit->ranges.data);
+}
+
+void lp_dwarf_close(struct lp_dwarf *dwarf)
+{
+	size_t i;
+
+	if (!dwarf)
+		return;
+	for (i = 0; i < dwarf->unit_count; i++)
+		free_unit(&dwarf->units[i]);
+	for (i = 0; i < dwarf->shortened_count; i++)
+		free(dwarf->shortened[i]);
+	dwarf_end(dwarf->debug);
+	elf_end(dwarf->elf);
+	free(dwarf->shortened);
+	free(dwarf->units);
+	free(dwarf->ranges.data);
+	free(dwarf);
+}
+
+/* --- Walking entries --- */
+
+struct walk {
+	void (*visit)(struct walk *walk, Dwarf_Die *die);
+	bool (*descend)(const struct walk *walk, int tag);
+	const void *last; /* where the last entry was */
+	struct unit *unit;
+	struct function *function;
+	bool nested;
+};
+
+/* Visits the entries below PARENT, in the order of the file: what leads back ends the walk. */
+static void walk_below(struct walk *walk, Dwarf_Die *parent, unsigned depth)
+{
+	Dwarf_Die die;
+	int more = depth < DEPTH_MAX ? dwarf_child(parent, &die) : 1;
+
+	while (!more && (const char *)die.addr > (const char *)walk->last) {
+		walk->last = die.addr;
+		walk->visit(walk, &die);
+		if (walk->descend(walk, dwarf_tag(&die)))
+			walk_below(walk, &die, depth + 1);
+		more = dwarf_siblingof(&die, &die);
+	}
+}
+
+/* --- A unit's functions --- */
+
+static void visit_function(struct walk *walk, Dwarf_Die *die)
+{
+	struct unit *unit = walk->unit;
+	size_t before = unit->ranges.count;
+
+	if (dwarf_tag(die) != DW_TAG_subprogram)
+		return;
+	add_ranges(&unit->ranges, die, unit->function_count);
+	if (unit->ranges.count == before)
+		return;
+	if (grow(&unit->functions, unit->function_count, sizeof(*unit->functions)))
+		unit->functions[unit->function_count++] = (struct function){.die = *die};
+	else
+		unit->ranges.count = before;
+}
+
+static bool may_hold_functions(const struct walk *walk, int tag)
+{
+	return tag == DW_TAG_namespace || tag == DW_TAG_class_type ||
+	       tag == DW_TAG_structure_type || tag == DW_TAG_module ||
+	       (walk->nested && (tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block));
+}
+
+static void read_functions(struct unit *unit, bool nested)
+{
+	struct walk walk = {
+		.visit = visit_function,
+		.descend = may_hold_functions,
+		.unit = unit,
+		.nested = nested,
+	};
+
+	free_unit(unit);
+	unit->functions = NULL;
+	unit->function_count = 0;
+	unit->ranges = (struct ranges){0};
+	unit->loaded = true;
+	unit->nested = nested;
+	walk_below(&walk, &unit->die, 0);
+	sort_ranges(&unit->ranges);
+}
+
+/* Where ADDRESS lies among the functions of UNIT. C has none inside others but for an extension of
+ * gcc's: these are looked for where nothing else is found. */
+static const struct range *find_function(struct unit *unit, uint64_t address)
+{
+	const struct range *found;
+
+	if (!unit->loaded)
+		read_functions(unit, false);
+	found = find_range(&unit->ranges, address);
+	if (found || unit->nested)
+		return found;
+	read_functions(unit, true);
+	return find_range(&unit->ranges, address);
+}
+
+/* --- A function's inlined calls --- */
+
+static void visit_call(struct walk *walk, Dwarf_Die *die)
+{
+	struct function *function = walk->function;
+
+	if (dwarf_tag(die) != DW_TAG_inlined_subroutine ||
+	    !grow(&function->calls, function->call_count, sizeof(*function->calls)))
+		return;
+	function->calls[function->call_count] = *die;
+	add_ranges(&function->call_ranges, die, function->call_count++);
+}
+
+static bool may_hold_calls(const struct walk *walk, int tag)
+{
+	(void)walk;
+	return tag == DW_TAG_inlined_subroutine || tag == DW_TAG_lexical_block ||
+	       tag == DW_TAG_try_block || tag == DW_TAG_catch_block;
+}
+
+static void read_calls(struct function *function)
+{
+	struct walk walk = {.visit = visit_call, .descend = may_hold_calls, .function = function};
+
+	function->loaded = true;
+	walk_below(&walk, &function->die, 0);
+}
+
+/* FUNCTION, and its inlined calls that hold ADDRESS, outermost first. */
+static size_t find_scopes(struct function *function, uint64_t address, Dwarf_Die **scopes)
+{
+	size_t n = 0;
+	size_t i;
+
+	if (!function->loaded)
+		read_calls(function);
+	scopes[n++] = &function->die;
+	for (i = 0; i < function->call_ranges.count && n < LP_INLINE_MAX; i++) {
+		const struct range *range = &function->call_ranges.data[i];
+
+		if (address >= range->low && address < range->high)
+			scopes[n++] = &function->calls[range->index];
+	}
+	return n;
+}
+
+/* --- Asking --- */
+
+static int64_t get_number(Dwarf_Die *die, unsigned name)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Word value;
+
+	if (!dwarf_attr_integrate(die, name, &attribute) || dwarf_formudata(&attribute, &value))
+		return 0;
+	return (int64_t)value;
+}
+
+static const char *linker_name(Dwarf_Die *die)
+{
+	Dwarf_Attribute attribute;
+
+	if (!dwarf_attr_integrate(die, DW_AT_linkage_name, &attribute) &&
+	    !dwarf_attr_integrate(die, DW_AT_MIPS_linkage_name, &attribute))
+		return NULL;
+	return dwarf_formstring(&attribute);
 }
 
 /* Takes "folder/.." out of PATH: compilers join the build folder and a relative name. */
-static void shorten(char *path)
+static void take_dots_out(char *path)
 {
 	char *dots;
 
@@ -110,526 +380,85 @@ static void shorten(char *path)
 	}
 }
 
-/* --- Attributes --- */
-
-static bool get_attribute(Dwarf_Die die, Dwarf_Half number, Dwarf_Attribute *attribute)
+/* FILE, which libdw keeps, as a person wants to see it. */
+static const char *shorten(struct lp_dwarf *dwarf, const char *file)
 {
-	return dwarf_attr(die, number, attribute, NULL) == DW_DLV_OK;
+	char *copy;
+
+	if (!file || !strstr(file, "/../"))
+		return file ? file : "";
+	if (file == dwarf->last_long)
+		return dwarf->shortened[dwarf->shortened_count - 1];
+	if (!grow(&dwarf->shortened, dwarf->shortened_count, sizeof(*dwarf->shortened)))
+		return file;
+	copy = strdup(file);
+	if (!copy)
+		return file;
+	take_dots_out(copy);
+	dwarf->last_long = file;
+	dwarf->shortened[dwarf->shortened_count++] = copy;
+	return copy;
 }
 
-static int64_t get_number(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number)
+/* The file and line of ADDRESS itself. */
+static void find_line(struct lp_dwarf *dwarf, struct unit *unit, uint64_t address,
+		      struct lp_source *source)
 {
-	Dwarf_Attribute attribute;
-	Dwarf_Unsigned value = 0;
-	Dwarf_Signed signed_value = 0;
+	Dwarf_Line *line = dwarf_getsrc_die(&unit->die, address);
+	int number = 0;
 
-	if (!get_attribute(die, number, &attribute))
-		return 0;
-	if (dwarf_formudata(attribute, &value, NULL) != DW_DLV_OK &&
-	    dwarf_formsdata(attribute, &signed_value, NULL) == DW_DLV_OK)
-		value = (Dwarf_Unsigned)signed_value;
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-	return (int64_t)value;
+	if (line)
+		dwarf_lineno(line, &number);
+	source->file = shorten(dwarf, line ? dwarf_linesrc(line, NULL, NULL) : NULL);
+	source->line = number;
 }
 
-static const char *get_string(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number)
+/* The file and line that CALL was inlined at. */
+static void find_call_line(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die *call,
+			   struct lp_source *source)
 {
-	Dwarf_Attribute attribute;
-	const char *kept = NULL;
-	char *text;
-
-	if (!get_attribute(die, number, &attribute))
-		return NULL;
-	if (dwarf_formstring(attribute, &text, NULL) == DW_DLV_OK)
-		kept = keep(dwarf, text);
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-	return kept;
-}
-
-/* The entry that attribute NUMBER of DIE refers to; false: none. */
-static bool get_reference(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number,
-			  Dwarf_Die *target)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Off offset;
-	bool found;
-
-	if (!get_attribute(die, number, &attribute))
-		return false;
-	found = dwarf_global_formref(attribute, &offset, NULL) == DW_DLV_OK &&
-		dwarf_offdie_b(dwarf->debug, offset, 1, target, NULL) == DW_DLV_OK;
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-	return found;
-}
-
-/* --- Address ranges --- */
-
-typedef void range_function(void *context, uint64_t low, uint64_t high);
-
-static bool simple_range(Dwarf_Die die, uint64_t *low, uint64_t *high)
-{
-	enum Dwarf_Form_Class class;
-	Dwarf_Addr first;
-	Dwarf_Addr last;
-	Dwarf_Half form;
-
-	if (dwarf_lowpc(die, &first, NULL) != DW_DLV_OK ||
-	    dwarf_highpc_b(die, &last, &form, &class, NULL) != DW_DLV_OK)
-		return false;
-	*low = first;
-	*high = class == DW_FORM_CLASS_ADDRESS ? last : first + last;
-	return *high > *low;
-}
-
-static void ranges_5(Dwarf_Attribute attribute, Dwarf_Half form, Dwarf_Unsigned value,
-		     range_function *range, void *context)
-{
-	Dwarf_Rnglists_Head head;
-	Dwarf_Unsigned count;
-	Dwarf_Unsigned offset;
-	Dwarf_Unsigned i;
-
-	if (dwarf_rnglists_get_rle_head(attribute, form, value, &head, &count, &offset, NULL) !=
-	    DW_DLV_OK)
-		return;
-	for (i = 0; i < count; i++) {
-		unsigned length;
-		unsigned code;
-		Dwarf_Unsigned raw[2];
-		Dwarf_Unsigned cooked[2];
-		Dwarf_Bool unavailable;
-
-		if (dwarf_get_rnglists_entry_fields_a(head, i, &length, &code, &raw[0], &raw[1],
-						      &unavailable, &cooked[0], &cooked[1],
-						      NULL) != DW_DLV_OK)
-			break;
-		if (code != DW_RLE_end_of_list && code != DW_RLE_base_address &&
-		    code != DW_RLE_base_addressx && !unavailable && cooked[1] > cooked[0])
-			range(context, cooked[0], cooked[1]);
-	}
-	dwarf_dealloc_rnglists_head(head);
-}
-
-static void ranges_4(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Off offset, uint64_t base,
-		     range_function *range, void *context)
-{
-	Dwarf_Ranges *list;
-	Dwarf_Signed count;
-	Dwarf_Unsigned bytes;
-	Dwarf_Off real_offset;
-	Dwarf_Signed i;
-
-	if (dwarf_get_ranges_b(dwarf->debug, offset, die, &real_offset, &list, &count, &bytes,
-			       NULL) != DW_DLV_OK)
-		return;
-	for (i = 0; i < count && list[i].dwr_type != DW_RANGES_END; i++) {
-		if (list[i].dwr_type == DW_RANGES_ADDRESS_SELECTION)
-			base = list[i].dwr_addr2;
-		else if (list[i].dwr_addr2 > list[i].dwr_addr1)
-			range(context, base + list[i].dwr_addr1, base + list[i].dwr_addr2);
-	}
-	dwarf_ranges_dealloc(dwarf->debug, list, count);
-}
-
-/* Calls RANGE for each range of addresses of DIE. BASE is the unit's low address. */
-static void each_range(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half version, uint64_t base,
-		       range_function *range, void *context)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Unsigned value = 0;
-	Dwarf_Off offset = 0;
-	Dwarf_Half form = 0;
-	uint64_t low;
-	uint64_t high;
-
-	if (simple_range(die, &low, &high)) {
-		range(context, low, high);
-		return;
-	}
-	if (!get_attribute(die, DW_AT_ranges, &attribute))
-		return;
-	dwarf_whatform(attribute, &form, NULL);
-	if (form == DW_FORM_rnglistx)
-		dwarf_formudata(attribute, &value, NULL);
-	else if (dwarf_global_formref(attribute, &offset, NULL) == DW_DLV_OK)
-		value = offset;
-	if (version >= 5)
-		ranges_5(attribute, form, value, range, context);
-	else
-		ranges_4(dwarf, die, value, base, range, context);
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-}
-
-static uint64_t base_of(Dwarf_Die die)
-{
-	Dwarf_Addr low;
-
-	return dwarf_lowpc(die, &low, NULL) == DW_DLV_OK ? low : 0;
-}
-
-/* --- Opening --- */
-
-static void add_unit_range(void *context, uint64_t low, uint64_t high)
-{
-	struct lp_dwarf *dwarf = context;
-
-	if (!grow(&dwarf->ranges, dwarf->range_count, sizeof(*dwarf->ranges)))
-		return;
-	dwarf->ranges[dwarf->range_count++] =
-		(struct unit_range){low, high, (uint32_t)dwarf->unit_count - 1};
-}
-
-static void add_unit(struct lp_dwarf *dwarf, Dwarf_Half version)
-{
-	struct unit unit = {.version = version};
-	Dwarf_Die die;
-
-	if (dwarf_siblingof_b(dwarf->debug, NULL, 1, &die, NULL) != DW_DLV_OK)
-		return;
-	if (dwarf_dieoffset(die, &unit.die, NULL) == DW_DLV_OK &&
-	    grow(&dwarf->units, dwarf->unit_count, sizeof(*dwarf->units))) {
-		dwarf->units[dwarf->unit_count++] = unit;
-		each_range(dwarf, die, version, base_of(die), add_unit_range, dwarf);
-	}
-	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
-}
-
-static int by_low(const void *a, const void *b)
-{
-	const struct unit_range *x = a;
-	const struct unit_range *y = b;
-
-	return (x->low > y->low) - (x->low < y->low);
-}
-
-static void read_units(struct lp_dwarf *dwarf)
-{
-	Dwarf_Unsigned length;
-	Dwarf_Unsigned next;
-	Dwarf_Unsigned type_offset;
-	Dwarf_Off abbreviations;
-	Dwarf_Half version;
-	Dwarf_Half address_size;
-	Dwarf_Half length_size;
-	Dwarf_Half extension_size;
-	Dwarf_Half type;
-	Dwarf_Sig8 signature;
-
-	while (dwarf_next_cu_header_d(dwarf->debug, 1, &length, &version, &abbreviations,
-				      &address_size, &length_size, &extension_size, &signature,
-				      &type_offset, &next, &type, NULL) == DW_DLV_OK)
-		add_unit(dwarf, version);
-	if (dwarf->range_count)
-		qsort(dwarf->ranges, dwarf->range_count, sizeof(*dwarf->ranges), by_low);
-}
-
-/* Without a handler, a call that is given no place for its error aborts the process. Results say
- * enough. */
-static void ignore_error(Dwarf_Error error, Dwarf_Ptr argument)
-{
-	(void)error;
-	(void)argument;
-}
-
-static int init_path(const char *path, Dwarf_Debug *debug)
-{
-#ifdef LP_LIBDWARF_2021
-	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, ignore_error, NULL,
-			       debug, NULL, 0, NULL, NULL);
-#else
-	return dwarf_init_path(path, NULL, 0, DW_GROUPNUMBER_ANY, ignore_error, NULL, debug, NULL);
-#endif
-}
-
-static void finish(Dwarf_Debug debug)
-{
-#ifdef LP_LIBDWARF_2021
-	dwarf_finish(debug, NULL);
-#else
-	dwarf_finish(debug);
-#endif
-}
-
-struct lp_dwarf *lp_dwarf_open(const char *path)
-{
-	struct lp_dwarf *dwarf = calloc(1, sizeof(*dwarf));
-
-	if (!dwarf)
-		return NULL;
-	if (init_path(path, &dwarf->debug) != DW_DLV_OK || !dwarf->debug) {
-		free(dwarf);
-		return NULL;
-	}
-	read_units(dwarf);
-	if (dwarf->range_count)
-		return dwarf;
-	lp_dwarf_close(dwarf);
-	return NULL;
-}
-
-void lp_dwarf_close(struct lp_dwarf *dwarf)
-{
-	size_t i;
-
-	if (!dwarf)
-		return;
-	for (i = 0; i < dwarf->unit_count; i++) {
-		free(dwarf->units[i].scopes);
-		free(dwarf->units[i].lines);
-	}
-	for (i = 0; i < dwarf->string_count; i++)
-		free(dwarf->strings[i]);
-	finish(dwarf->debug);
-	free(dwarf->units);
-	free(dwarf->ranges);
-	free(dwarf->strings);
-	free(dwarf);
-}
-
-/* --- Reading a unit --- */
-
-struct scope_context {
-	struct lp_dwarf *dwarf;
-	struct unit *unit;
-	struct scope scope;
-};
-
-static void add_scope(void *context, uint64_t low, uint64_t high)
-{
-	struct scope_context *add = context;
-	struct unit *unit = add->unit;
-
-	if (!grow(&unit->scopes, unit->scope_count, sizeof(*unit->scopes)))
-		return;
-	add->scope.low = low;
-	add->scope.high = high;
-	unit->scopes[unit->scope_count++] = add->scope;
-}
-
-/* File NUMBER of an attribute: counted from 0 in DWARF 5, from 1 before. */
-static const char *file_name(const struct unit *unit, int64_t number)
-{
-	int64_t i = unit->version >= 5 ? number : number - 1;
-
-	return i >= 0 && i < unit->file_count ? unit->files[i] : "";
-}
-
-/* Names and the line of a function, which may be those of the entry that DIE is an instance of. */
-static void read_names(struct lp_dwarf *dwarf, Dwarf_Die die, struct scope *scope, int left)
-{
-	static const Dwarf_Half links[] = {DW_AT_abstract_origin, DW_AT_specification};
-	size_t i;
-
-	if (!scope->name)
-		scope->name = get_string(dwarf, die, DW_AT_name);
-	if (!scope->system_name)
-		scope->system_name = get_string(dwarf, die, DW_AT_linkage_name);
-	if (!scope->start_line)
-		scope->start_line = get_number(dwarf, die, DW_AT_decl_line);
-	for (i = 0; left && i < 2; i++) {
-		Dwarf_Die origin;
-
-		if (!get_reference(dwarf, die, links[i], &origin))
-			continue;
-		read_names(dwarf, origin, scope, left - 1);
-		dwarf_dealloc(dwarf->debug, origin, DW_DLA_DIE);
-	}
-}
-
-static void read_scope(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, bool inlined,
-		       unsigned depth, uint64_t base)
-{
-	struct scope_context add = {dwarf, unit, {.depth = depth}};
-
-	read_names(dwarf, die, &add.scope, REFERENCE_MAX);
-	if (inlined) {
-		add.scope.call_file = file_name(unit, get_number(dwarf, die, DW_AT_call_file));
-		add.scope.call_line = get_number(dwarf, die, DW_AT_call_line);
-	}
-	each_range(dwarf, die, unit->version, base, add_scope, &add);
-}
-
-/* Walks the entries below DIE. Types and variables have no code below them. */
-static void read_children(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, unsigned depth,
-			  uint64_t base)
-{
-	Dwarf_Die child;
-	Dwarf_Die next;
-
-	if (depth >= DEPTH_MAX || dwarf_child(die, &child, NULL) != DW_DLV_OK)
-		return;
-	for (;;) {
-		Dwarf_Half tag = 0;
-
-		dwarf_tag(child, &tag, NULL);
-		if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine)
-			read_scope(dwarf, unit, child, tag == DW_TAG_inlined_subroutine, depth,
-				   base);
-		if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine ||
-		    tag == DW_TAG_lexical_block || tag == DW_TAG_namespace ||
-		    tag == DW_TAG_class_type || tag == DW_TAG_structure_type)
-			read_children(dwarf, unit, child, depth + 1, base);
-		if (dwarf_siblingof_b(dwarf->debug, child, 1, &next, NULL) != DW_DLV_OK)
-			break;
-		dwarf_dealloc(dwarf->debug, child, DW_DLA_DIE);
-		child = next;
-	}
-	dwarf_dealloc(dwarf->debug, child, DW_DLA_DIE);
-}
-
-static int by_address(const void *a, const void *b)
-{
-	const struct line *x = a;
-	const struct line *y = b;
-
-	if (x->address != y->address)
-		return x->address < y->address ? -1 : 1;
-	/* Where one sequence ends and another begins, the beginning counts. */
-	return (int)y->end - (int)x->end;
-}
-
-static void read_line(struct lp_dwarf *dwarf, Dwarf_Line entry, struct line *line,
-		      const char **last_file)
-{
-	Dwarf_Unsigned number = 0;
-	Dwarf_Addr address = 0;
-	Dwarf_Bool end = 0;
-	char *file = NULL;
-
-	dwarf_lineaddr(entry, &address, NULL);
-	dwarf_lineno(entry, &number, NULL);
-	dwarf_lineendsequence(entry, &end, NULL);
-	if (dwarf_linesrc(entry, &file, NULL) == DW_DLV_OK) {
-		shorten(file);
-		if (!*last_file || strcmp(*last_file, file))
-			*last_file = keep(dwarf, file);
-		dwarf_dealloc(dwarf->debug, file, DW_DLA_STRING);
-	}
-	*line = (struct line){address, *last_file ? *last_file : "", (int64_t)number, end};
-}
-
-static void read_lines(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die)
-{
-	Dwarf_Line_Context context;
-	Dwarf_Line *entries;
-	Dwarf_Signed count;
-	Dwarf_Unsigned version;
-	Dwarf_Small tables;
 	const char *file = NULL;
-	Dwarf_Signed i;
+	Dwarf_Files *files;
+	size_t count;
+	int64_t number = get_number(call, DW_AT_call_file);
 
-	if (dwarf_srclines_b(die, &version, &tables, &context, NULL) != DW_DLV_OK)
-		return;
-	if (dwarf_srclines_from_linecontext(context, &entries, &count, NULL) == DW_DLV_OK) {
-		unit->lines = calloc((size_t)count + 1, sizeof(*unit->lines));
-		for (i = 0; unit->lines && i < count; i++)
-			read_line(dwarf, entries[i], &unit->lines[unit->line_count++], &file);
-	}
-	dwarf_srclines_dealloc_b(context);
-	if (unit->line_count)
-		qsort(unit->lines, unit->line_count, sizeof(*unit->lines), by_address);
+	if (!dwarf_getsrcfiles(&unit->die, &files, &count) && number >= 0 && (size_t)number < count)
+		file = dwarf_filesrc(files, (size_t)number, NULL, NULL);
+	source->file = shorten(dwarf, file);
+	source->line = get_number(call, DW_AT_call_line);
 }
 
-static void load_unit(struct lp_dwarf *dwarf, struct unit *unit)
+static void find_names(Dwarf_Die *scope, uint64_t start, struct lp_source *source)
 {
-	Dwarf_Die die;
-	Dwarf_Signed i;
+	const char *name = dwarf_diename(scope);
+	const char *linker = linker_name(scope);
 
-	unit->loaded = true;
-	if (dwarf_offdie_b(dwarf->debug, unit->die, 1, &die, NULL) != DW_DLV_OK)
-		return;
-	if (dwarf_srcfiles(die, &unit->files, &unit->file_count, NULL) != DW_DLV_OK)
-		unit->file_count = 0;
-	for (i = 0; i < unit->file_count; i++)
-		shorten(unit->files[i]);
-	read_children(dwarf, unit, die, 0, base_of(die));
-	read_lines(dwarf, unit, die);
-	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
-}
-
-/* --- Asking --- */
-
-static struct unit *find_unit(struct lp_dwarf *dwarf, uint64_t address)
-{
-	size_t low = 0;
-	size_t high = dwarf->range_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (dwarf->ranges[middle].low <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	/* Ranges of different units do not overlap, but for empty ones that a linker left at low
-	 * addresses. */
-	while (low-- > 0)
-		if (address < dwarf->ranges[low].high)
-			return &dwarf->units[dwarf->ranges[low].unit];
-	return NULL;
-}
-
-static const struct line *find_line(const struct unit *unit, uint64_t address)
-{
-	size_t low = 0;
-	size_t high = unit->line_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (unit->lines[middle].address <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low && !unit->lines[low - 1].end ? &unit->lines[low - 1] : NULL;
-}
-
-/* The scopes that hold ADDRESS, outermost first. */
-static size_t find_scopes(const struct unit *unit, uint64_t address, const struct scope **found)
-{
-	size_t n = 0;
-	size_t i;
-
-	/* Scopes were added from the outside in, so those that hold one address are in order of
-	 * depth. */
-	for (i = 0; i < unit->scope_count && n < LP_INLINE_MAX; i++)
-		if (address >= unit->scopes[i].low && address < unit->scopes[i].high)
-			found[n++] = &unit->scopes[i];
-	return n;
+	source->function = name ? name : "?";
+	source->system_name = linker ? linker : source->function;
+	source->start_line = get_number(scope, DW_AT_decl_line);
+	source->start = start;
 }
 
 size_t lp_dwarf_find(struct lp_dwarf *dwarf, uint64_t address, struct lp_source *sources)
 {
-	const struct scope *scopes[LP_INLINE_MAX];
-	struct unit *unit = find_unit(dwarf, address);
-	const struct line *line;
-	const char *file;
-	int64_t number;
+	const struct range *range = find_range(&dwarf->ranges, address);
+	Dwarf_Die *scopes[LP_INLINE_MAX];
+	struct unit *unit;
 	size_t count;
 	size_t i;
 
-	if (!unit)
+	if (!range)
 		return 0;
-	if (!unit->loaded)
-		load_unit(dwarf, unit);
-	line = find_line(unit, address);
-	file = line ? line->file : "";
-	number = line ? line->line : 0;
-	count = find_scopes(unit, address, scopes);
+	unit = &dwarf->units[range->index];
+	range = find_function(unit, address);
+	if (!range)
+		return 0;
+	count = find_scopes(&unit->functions[range->index], address, scopes);
+	find_line(dwarf, unit, address, &sources[0]);
 	for (i = 0; i < count; i++) {
-		const struct scope *scope = scopes[count - 1 - i];
-
-		sources[i].function = scope->name ? scope->name : "?";
-		sources[i].system_name =
-			scope->system_name ? scope->system_name : sources[i].function;
-		sources[i].file = file;
-		sources[i].line = number;
-		sources[i].start_line = scope->start_line;
-		sources[i].start = scopes[0]->low;
-		file = scope->call_file ? scope->call_file : "";
-		number = scope->call_line;
+		find_names(scopes[count - 1 - i], range->low, &sources[i]);
+		if (i)
+			find_call_line(dwarf, unit, scopes[count - i], &sources[i]);
 	}
 	return count;
 }
