@@ -4,26 +4,31 @@
  * step reads only what leads to the next one:
  *
  *     open        the top entry of every unit, for its ranges of addresses
- *     a unit      its functions' ranges; what is in a function is stepped over
- *     a function  its inlined calls
+ *     a unit      its functions' ranges, what is in a function is stepped over; its lines
+ *     a function  its name and its inlined calls
  *
- * An address is then found by two binary searches and a look at one function's calls. Lines are
- * libdw's, which decodes a unit's table once.
+ * An address is then found by three binary searches and a look at one function's scopes.
  *
  * A damaged file may have entries that lead back, or ranges that overlap without end: entries are
  * visited in the order of the file only, and each search of ranges ends where none reaches.
+ *
+ * libdwarf 20210528 and 0.x differ in dwarf_init_path only, as far as is used here. DWARF 5 range
+ * lists need calls of their own in both. Neither is asked to keep account of what it allocates,
+ * which takes most of its time: all that it gives out is given back here.
  */
 #include <dwarf.h>
-#include <elfutils/libdw.h>
+#include <libdwarf.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "report/debuginfo.h"
 
 #define DEPTH_MAX 256
+#define REFERENCE_MAX 8 /* abstract origin of a specification of ... */
 
-/* LOW .. HIGH belongs to the unit, function or call number INDEX. */
+/* LOW .. HIGH belongs to the unit or function number INDEX. */
 struct range {
 	uint64_t low;
 	uint64_t high;
@@ -36,32 +41,52 @@ struct ranges {
 	size_t count;
 };
 
+/* A function or a call that was inlined into it, where its code is. Strings are libdwarf's. */
+struct scope {
+	uint64_t low;
+	uint64_t high;
+	const char *name;
+	const char *system_name;
+	int64_t call_file;
+	int64_t call_line;
+	int64_t start_line;
+};
+
 struct function {
-	Dwarf_Die die;
+	Dwarf_Off die;
 	bool loaded;
-	Dwarf_Die *calls; /* inlined, a caller before what is inlined in it */
-	size_t call_count;
-	struct ranges call_ranges; /* in that order */
+	struct scope names;    /* the function's own */
+	struct scope *inlined; /* callers before what is inlined in them */
+	size_t inlined_count;
+};
+
+struct line {
+	uint64_t address;
+	uint32_t file;
+	uint32_t line;
+	bool end; /* of a sequence: what follows belongs to nothing */
 };
 
 struct unit {
-	Dwarf_Die die;
+	Dwarf_Off die;
+	Dwarf_Half version;
 	bool loaded;
 	bool nested; /* functions inside functions were looked for */
+	uint64_t base;
 	struct function *functions;
 	size_t function_count;
 	struct ranges ranges;
+	struct line *lines;
+	size_t line_count;
+	char **files;
+	Dwarf_Signed file_count;
 };
 
 struct lp_dwarf {
-	Elf *elf;
-	Dwarf *debug;
+	Dwarf_Debug debug;
 	struct unit *units;
 	size_t unit_count;
 	struct ranges ranges;
-	char **shortened;
-	size_t shortened_count;
-	const char *last_long; /* what was shortened last */
 };
 
 /* --- Arrays --- */
@@ -81,21 +106,10 @@ static bool grow(void *array, size_t count, size_t element)
 	return true;
 }
 
-/* Appends all ranges of DIE, as those of INDEX. */
-static void add_ranges(struct ranges *ranges, Dwarf_Die *die, size_t index)
+static void add_range(struct ranges *ranges, uint64_t low, uint64_t high, size_t index)
 {
-	Dwarf_Addr base;
-	Dwarf_Addr low;
-	Dwarf_Addr high;
-	ptrdiff_t offset = 0;
-
-	while ((offset = dwarf_ranges(die, offset, &base, &low, &high)) > 0) {
-		if (low >= high)
-			continue;
-		if (!grow(&ranges->data, ranges->count, sizeof(*ranges->data)))
-			return;
+	if (grow(&ranges->data, ranges->count, sizeof(*ranges->data)))
 		ranges->data[ranges->count++] = (struct range){low, high, 0, (uint32_t)index};
-	}
 }
 
 static int by_low(const void *a, const void *b)
@@ -141,56 +155,279 @@ static const struct range *find_range(const struct ranges *ranges, uint64_t addr
 	return NULL;
 }
 
+/* --- Attributes --- */
+
+static bool get_attribute(Dwarf_Die die, Dwarf_Half number, Dwarf_Attribute *attribute)
+{
+	return dwarf_attr(die, number, attribute, NULL) == DW_DLV_OK;
+}
+
+static int64_t get_number(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Unsigned value = 0;
+	Dwarf_Signed signed_value = 0;
+
+	if (!get_attribute(die, number, &attribute))
+		return 0;
+	if (dwarf_formudata(attribute, &value, NULL) != DW_DLV_OK &&
+	    dwarf_formsdata(attribute, &signed_value, NULL) == DW_DLV_OK)
+		value = (Dwarf_Unsigned)signed_value;
+	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
+	return (int64_t)value;
+}
+
+/* It lives as long as DWARF. */
+static const char *get_string(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number)
+{
+	Dwarf_Attribute attribute;
+	char *text = NULL;
+
+	if (!get_attribute(die, number, &attribute))
+		return NULL;
+	if (dwarf_formstring(attribute, &text, NULL) != DW_DLV_OK)
+		text = NULL;
+	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
+	return text;
+}
+
+/* The entry that attribute NUMBER of DIE refers to; false: none. */
+static bool get_reference(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number,
+			  Dwarf_Die *target)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Off offset;
+	bool found;
+
+	if (!get_attribute(die, number, &attribute))
+		return false;
+	found = dwarf_global_formref(attribute, &offset, NULL) == DW_DLV_OK &&
+		dwarf_offdie_b(dwarf->debug, offset, 1, target, NULL) == DW_DLV_OK;
+	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
+	return found;
+}
+
+/* --- Address ranges --- */
+
+typedef void range_function(void *context, uint64_t low, uint64_t high);
+
+static bool simple_range(Dwarf_Die die, uint64_t *low, uint64_t *high)
+{
+	enum Dwarf_Form_Class class;
+	Dwarf_Addr first;
+	Dwarf_Addr last;
+	Dwarf_Half form;
+
+	if (dwarf_lowpc(die, &first, NULL) != DW_DLV_OK ||
+	    dwarf_highpc_b(die, &last, &form, &class, NULL) != DW_DLV_OK)
+		return false;
+	*low = first;
+	*high = class == DW_FORM_CLASS_ADDRESS ? last : first + last;
+	return *high > *low;
+}
+
+static void ranges_5(Dwarf_Attribute attribute, Dwarf_Half form, Dwarf_Unsigned value,
+		     range_function *range, void *context)
+{
+	Dwarf_Rnglists_Head head;
+	Dwarf_Unsigned count;
+	Dwarf_Unsigned offset;
+	Dwarf_Unsigned i;
+
+	if (dwarf_rnglists_get_rle_head(attribute, form, value, &head, &count, &offset, NULL) !=
+	    DW_DLV_OK)
+		return;
+	for (i = 0; i < count; i++) {
+		unsigned length;
+		unsigned code;
+		Dwarf_Unsigned raw[2];
+		Dwarf_Unsigned cooked[2];
+		Dwarf_Bool unavailable;
+
+		if (dwarf_get_rnglists_entry_fields_a(head, i, &length, &code, &raw[0], &raw[1],
+						      &unavailable, &cooked[0], &cooked[1],
+						      NULL) != DW_DLV_OK)
+			break;
+		if (code != DW_RLE_end_of_list && code != DW_RLE_base_address &&
+		    code != DW_RLE_base_addressx && !unavailable && cooked[1] > cooked[0])
+			range(context, cooked[0], cooked[1]);
+	}
+	dwarf_dealloc_rnglists_head(head);
+}
+
+static void ranges_4(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Off offset, uint64_t base,
+		     range_function *range, void *context)
+{
+	Dwarf_Ranges *list;
+	Dwarf_Signed count;
+	Dwarf_Unsigned bytes;
+	Dwarf_Off real_offset;
+	Dwarf_Signed i;
+
+	if (dwarf_get_ranges_b(dwarf->debug, offset, die, &real_offset, &list, &count, &bytes,
+			       NULL) != DW_DLV_OK)
+		return;
+	for (i = 0; i < count && list[i].dwr_type != DW_RANGES_END; i++) {
+		if (list[i].dwr_type == DW_RANGES_ADDRESS_SELECTION)
+			base = list[i].dwr_addr2;
+		else if (list[i].dwr_addr2 > list[i].dwr_addr1)
+			range(context, base + list[i].dwr_addr1, base + list[i].dwr_addr2);
+	}
+	dwarf_ranges_dealloc(dwarf->debug, list, count);
+}
+
+/* Calls RANGE for each range of addresses of DIE. BASE is the unit's low address. */
+static void each_range(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half version, uint64_t base,
+		       range_function *range, void *context)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Unsigned value = 0;
+	Dwarf_Off offset = 0;
+	Dwarf_Half form = 0;
+	uint64_t low;
+	uint64_t high;
+
+	if (simple_range(die, &low, &high)) {
+		range(context, low, high);
+		return;
+	}
+	if (!get_attribute(die, DW_AT_ranges, &attribute))
+		return;
+	dwarf_whatform(attribute, &form, NULL);
+	if (form == DW_FORM_rnglistx)
+		dwarf_formudata(attribute, &value, NULL);
+	else if (dwarf_global_formref(attribute, &offset, NULL) == DW_DLV_OK)
+		value = offset;
+	if (version >= 5)
+		ranges_5(attribute, form, value, range, context);
+	else
+		ranges_4(dwarf, die, value, base, range, context);
+	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
+}
+
+static uint64_t base_of(Dwarf_Die die)
+{
+	Dwarf_Addr low;
+
+	return dwarf_lowpc(die, &low, NULL) == DW_DLV_OK ? low : 0;
+}
+
 /* --- Opening --- */
 
-static void add_unit(struct lp_dwarf *dwarf, const Dwarf_Die *die)
+static void add_unit_range(void *context, uint64_t low, uint64_t high)
 {
-	if (!grow(&dwarf->units, dwarf->unit_count, sizeof(*dwarf->units)))
+	struct lp_dwarf *dwarf = context;
+
+	add_range(&dwarf->ranges, low, high, dwarf->unit_count - 1);
+}
+
+static void add_unit(struct lp_dwarf *dwarf, Dwarf_Half version)
+{
+	struct unit unit = {.version = version};
+	Dwarf_Die die;
+
+	if (dwarf_siblingof_b(dwarf->debug, NULL, 1, &die, NULL) != DW_DLV_OK)
 		return;
-	dwarf->units[dwarf->unit_count++] = (struct unit){.die = *die};
-	add_ranges(&dwarf->ranges, &dwarf->units[dwarf->unit_count - 1].die, dwarf->unit_count - 1);
+	unit.base = base_of(die);
+	if (dwarf_dieoffset(die, &unit.die, NULL) == DW_DLV_OK &&
+	    grow(&dwarf->units, dwarf->unit_count, sizeof(*dwarf->units))) {
+		dwarf->units[dwarf->unit_count++] = unit;
+		each_range(dwarf, die, version, unit.base, add_unit_range, dwarf);
+	}
+	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
 }
 
 static void read_units(struct lp_dwarf *dwarf)
 {
-	Dwarf_CU *unit = NULL;
-	Dwarf_Die die;
-	uint8_t type;
+	Dwarf_Unsigned length;
+	Dwarf_Unsigned next;
+	Dwarf_Unsigned type_offset;
+	Dwarf_Off abbreviations;
+	Dwarf_Half version;
+	Dwarf_Half address_size;
+	Dwarf_Half length_size;
+	Dwarf_Half extension_size;
+	Dwarf_Half type;
+	Dwarf_Sig8 signature;
 
-	while (!dwarf_get_units(dwarf->debug, unit, &unit, NULL, &type, &die, NULL))
-		if (type == DW_UT_compile || type == DW_UT_skeleton)
-			add_unit(dwarf, &die);
+	while (dwarf_next_cu_header_d(dwarf->debug, 1, &length, &version, &abbreviations,
+				      &address_size, &length_size, &extension_size, &signature,
+				      &type_offset, &next, &type, NULL) == DW_DLV_OK)
+		add_unit(dwarf, version);
 	sort_ranges(&dwarf->ranges);
 }
 
-struct lp_dwarf *lp_dwarf_open(const void *data, size_t size)
+/* Without a handler, a call that is given no place for its error aborts the process. Results say
+ * enough. */
+static void ignore_error(Dwarf_Error error, Dwarf_Ptr argument)
+{
+	const struct lp_dwarf *dwarf = argument;
+
+	if (dwarf->debug)
+		dwarf_dealloc(dwarf->debug, error, DW_DLA_ERROR);
+}
+
+static int init_path(const char *path, struct lp_dwarf *dwarf)
+{
+#ifdef LP_LIBDWARF_2021
+	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, ignore_error, dwarf,
+			       &dwarf->debug, NULL, 0, NULL, NULL);
+#else
+	return dwarf_init_path(path, NULL, 0, DW_GROUPNUMBER_ANY, ignore_error, dwarf,
+			       &dwarf->debug, NULL);
+#endif
+}
+
+static void finish(Dwarf_Debug debug)
+{
+#ifdef LP_LIBDWARF_2021
+	dwarf_finish(debug, NULL);
+#else
+	dwarf_finish(debug);
+#endif
+}
+
+struct lp_dwarf *lp_dwarf_open(const char *path)
 {
 	struct lp_dwarf *dwarf = calloc(1, sizeof(*dwarf));
 
 	if (!dwarf)
 		return NULL;
-	elf_version(EV_CURRENT);
-	/* Nothing is written through this pointer: the image is opened for reading. */
-	dwarf->elf = elf_memory((char *)(uintptr_t)data, size);
-	dwarf->debug = dwarf->elf ? dwarf_begin_elf(dwarf->elf, DWARF_C_READ, NULL) : NULL;
-	if (dwarf->debug)
-		read_units(dwarf);
+	dwarf_set_de_alloc_flag(0);
+	if (init_path(path, dwarf) != DW_DLV_OK || !dwarf->debug) {
+		free(dwarf);
+		return NULL;
+	}
+	read_units(dwarf);
 	if (dwarf->ranges.count)
 		return dwarf;
 	lp_dwarf_close(dwarf);
 	return NULL;
 }
 
-static void free_unit(struct unit *unit)
+static void free_functions(struct unit *unit)
 {
 	size_t i;
 
-	for (i = 0; i < unit->function_count; i++) {
-		free(unit->functions[i].calls);
-		free(unit->functions[i].call_ranges.data);
-	}
+	for (i = 0; i < unit->function_count; i++)
+		free(unit->functions[i].inlined);
 	free(unit->functions);
 	free(unit->ranges.data);
+	unit->functions = NULL;
+	unit->function_count = 0;
+	unit->ranges = (struct ranges){0};
+}
+
+static void free_unit(struct lp_dwarf *dwarf, struct unit *unit)
+{
+	Dwarf_Signed i;
+
+	free_functions(unit);
+	free(unit->lines);
+	for (i = 0; i < unit->file_count; i++)
+		dwarf_dealloc(dwarf->debug, unit->files[i], DW_DLA_STRING);
+	if (unit->file_count)
+		dwarf_dealloc(dwarf->debug, unit->files, DW_DLA_LIST);
 }
 
 void lp_dwarf_close(struct lp_dwarf *dwarf)
@@ -200,12 +437,8 @@ void lp_dwarf_close(struct lp_dwarf *dwarf)
 	if (!dwarf)
 		return;
 	for (i = 0; i < dwarf->unit_count; i++)
-		free_unit(&dwarf->units[i]);
-	for (i = 0; i < dwarf->shortened_count; i++)
-		free(dwarf->shortened[i]);
-	dwarf_end(dwarf->debug);
-	elf_end(dwarf->elf);
-	free(dwarf->shortened);
+		free_unit(dwarf, &dwarf->units[i]);
+	finish(dwarf->debug);
 	free(dwarf->units);
 	free(dwarf->ranges.data);
 	free(dwarf);
@@ -214,158 +447,103 @@ void lp_dwarf_close(struct lp_dwarf *dwarf)
 /* --- Walking entries --- */
 
 struct walk {
-	void (*visit)(struct walk *walk, Dwarf_Die *die);
-	bool (*descend)(const struct walk *walk, int tag);
-	const void *last; /* where the last entry was */
+	struct lp_dwarf *dwarf;
 	struct unit *unit;
 	struct function *function;
 	bool nested;
+	Dwarf_Off last; /* where the last entry was */
+	void (*visit)(struct walk *walk, Dwarf_Die die, Dwarf_Half tag);
+	bool (*descend)(const struct walk *walk, Dwarf_Half tag);
+	/* For visit_call. */
+	struct scope scope;
 };
 
-/* Visits the entries below PARENT, in the order of the file: what leads back ends the walk. */
-static void walk_below(struct walk *walk, Dwarf_Die *parent, unsigned depth)
+/* Whether DIE lies behind all that were visited: what leads back ends the walk. */
+static bool advances(struct walk *walk, Dwarf_Die die)
 {
-	Dwarf_Die die;
-	int more = depth < DEPTH_MAX ? dwarf_child(parent, &die) : 1;
+	Dwarf_Off offset;
 
-	while (!more && (const char *)die.addr > (const char *)walk->last) {
-		walk->last = die.addr;
-		walk->visit(walk, &die);
-		if (walk->descend(walk, dwarf_tag(&die)))
-			walk_below(walk, &die, depth + 1);
-		more = dwarf_siblingof(&die, &die);
+	if (dwarf_dieoffset(die, &offset, NULL) != DW_DLV_OK || offset <= walk->last)
+		return false;
+	walk->last = offset;
+	return true;
+}
+
+/* Visits the entries below PARENT, in the order of the file. */
+static void walk_below(struct walk *walk, Dwarf_Die parent, unsigned depth)
+{
+	Dwarf_Debug debug = walk->dwarf->debug;
+	Dwarf_Die die;
+	Dwarf_Die next;
+
+	if (depth >= DEPTH_MAX || dwarf_child(parent, &die, NULL) != DW_DLV_OK)
+		return;
+	while (advances(walk, die)) {
+		Dwarf_Half tag = 0;
+
+		dwarf_tag(die, &tag, NULL);
+		walk->visit(walk, die, tag);
+		if (walk->descend(walk, tag))
+			walk_below(walk, die, depth + 1);
+		if (dwarf_siblingof_b(debug, die, 1, &next, NULL) != DW_DLV_OK)
+			break;
+		dwarf_dealloc(debug, die, DW_DLA_DIE);
+		die = next;
 	}
+	dwarf_dealloc(debug, die, DW_DLA_DIE);
 }
 
 /* --- A unit's functions --- */
 
-static void visit_function(struct walk *walk, Dwarf_Die *die)
+static void add_function_range(void *context, uint64_t low, uint64_t high)
+{
+	struct unit *unit = context;
+
+	add_range(&unit->ranges, low, high, unit->function_count - 1);
+}
+
+static void visit_function(struct walk *walk, Dwarf_Die die, Dwarf_Half tag)
 {
 	struct unit *unit = walk->unit;
 	size_t before = unit->ranges.count;
 
-	if (dwarf_tag(die) != DW_TAG_subprogram)
+	if (tag != DW_TAG_subprogram ||
+	    !grow(&unit->functions, unit->function_count, sizeof(*unit->functions)))
 		return;
-	add_ranges(&unit->ranges, die, unit->function_count);
+	unit->functions[unit->function_count++] = (struct function){.die = walk->last};
+	each_range(walk->dwarf, die, unit->version, unit->base, add_function_range, unit);
+	/* A declaration, or one that is inlined everywhere. */
 	if (unit->ranges.count == before)
-		return;
-	if (grow(&unit->functions, unit->function_count, sizeof(*unit->functions)))
-		unit->functions[unit->function_count++] = (struct function){.die = *die};
-	else
-		unit->ranges.count = before;
+		unit->function_count--;
 }
 
-static bool may_hold_functions(const struct walk *walk, int tag)
+static bool may_hold_functions(const struct walk *walk, Dwarf_Half tag)
 {
 	return tag == DW_TAG_namespace || tag == DW_TAG_class_type ||
 	       tag == DW_TAG_structure_type || tag == DW_TAG_module ||
 	       (walk->nested && (tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block));
 }
 
-static void read_functions(struct unit *unit, bool nested)
+static void read_functions(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, bool nested)
 {
 	struct walk walk = {
-		.visit = visit_function,
-		.descend = may_hold_functions,
+		.dwarf = dwarf,
 		.unit = unit,
 		.nested = nested,
+		.visit = visit_function,
+		.descend = may_hold_functions,
 	};
 
-	free_unit(unit);
-	unit->functions = NULL;
-	unit->function_count = 0;
-	unit->ranges = (struct ranges){0};
-	unit->loaded = true;
+	free_functions(unit);
 	unit->nested = nested;
-	walk_below(&walk, &unit->die, 0);
+	walk_below(&walk, die, 0);
 	sort_ranges(&unit->ranges);
 }
 
-/* Where ADDRESS lies among the functions of UNIT. C has none inside others but for an extension of
- * gcc's: these are looked for where nothing else is found. */
-static const struct range *find_function(struct unit *unit, uint64_t address)
-{
-	const struct range *found;
-
-	if (!unit->loaded)
-		read_functions(unit, false);
-	found = find_range(&unit->ranges, address);
-	if (found || unit->nested)
-		return found;
-	read_functions(unit, true);
-	return find_range(&unit->ranges, address);
-}
-
-/* --- A function's inlined calls --- */
-
-static void visit_call(struct walk *walk, Dwarf_Die *die)
-{
-	struct function *function = walk->function;
-
-	if (dwarf_tag(die) != DW_TAG_inlined_subroutine ||
-	    !grow(&function->calls, function->call_count, sizeof(*function->calls)))
-		return;
-	function->calls[function->call_count] = *die;
-	add_ranges(&function->call_ranges, die, function->call_count++);
-}
-
-static bool may_hold_calls(const struct walk *walk, int tag)
-{
-	(void)walk;
-	return tag == DW_TAG_inlined_subroutine || tag == DW_TAG_lexical_block ||
-	       tag == DW_TAG_try_block || tag == DW_TAG_catch_block;
-}
-
-static void read_calls(struct function *function)
-{
-	struct walk walk = {.visit = visit_call, .descend = may_hold_calls, .function = function};
-
-	function->loaded = true;
-	walk_below(&walk, &function->die, 0);
-}
-
-/* FUNCTION, and its inlined calls that hold ADDRESS, outermost first. */
-static size_t find_scopes(struct function *function, uint64_t address, Dwarf_Die **scopes)
-{
-	size_t n = 0;
-	size_t i;
-
-	if (!function->loaded)
-		read_calls(function);
-	scopes[n++] = &function->die;
-	for (i = 0; i < function->call_ranges.count && n < LP_INLINE_MAX; i++) {
-		const struct range *range = &function->call_ranges.data[i];
-
-		if (address >= range->low && address < range->high)
-			scopes[n++] = &function->calls[range->index];
-	}
-	return n;
-}
-
-/* --- Asking --- */
-
-static int64_t get_number(Dwarf_Die *die, unsigned name)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Word value;
-
-	if (!dwarf_attr_integrate(die, name, &attribute) || dwarf_formudata(&attribute, &value))
-		return 0;
-	return (int64_t)value;
-}
-
-static const char *linker_name(Dwarf_Die *die)
-{
-	Dwarf_Attribute attribute;
-
-	if (!dwarf_attr_integrate(die, DW_AT_linkage_name, &attribute) &&
-	    !dwarf_attr_integrate(die, DW_AT_MIPS_linkage_name, &attribute))
-		return NULL;
-	return dwarf_formstring(&attribute);
-}
+/* --- A unit's lines --- */
 
 /* Takes "folder/.." out of PATH: compilers join the build folder and a relative name. */
-static void take_dots_out(char *path)
+static void shorten(char *path)
 {
 	char *dots;
 
@@ -380,85 +558,239 @@ static void take_dots_out(char *path)
 	}
 }
 
-/* FILE, which libdw keeps, as a person wants to see it. */
-static const char *shorten(struct lp_dwarf *dwarf, const char *file)
+static int by_address(const void *a, const void *b)
 {
-	char *copy;
+	const struct line *x = a;
+	const struct line *y = b;
 
-	if (!file || !strstr(file, "/../"))
-		return file ? file : "";
-	if (file == dwarf->last_long)
-		return dwarf->shortened[dwarf->shortened_count - 1];
-	if (!grow(&dwarf->shortened, dwarf->shortened_count, sizeof(*dwarf->shortened)))
-		return file;
-	copy = strdup(file);
-	if (!copy)
-		return file;
-	take_dots_out(copy);
-	dwarf->last_long = file;
-	dwarf->shortened[dwarf->shortened_count++] = copy;
-	return copy;
+	if (x->address != y->address)
+		return x->address < y->address ? -1 : 1;
+	/* Where one sequence ends and another begins, the beginning counts. */
+	return (int)y->end - (int)x->end;
 }
 
-/* The file and line of ADDRESS itself. */
-static void find_line(struct lp_dwarf *dwarf, struct unit *unit, uint64_t address,
-		      struct lp_source *source)
+static struct line read_line(Dwarf_Line entry)
 {
-	Dwarf_Line *line = dwarf_getsrc_die(&unit->die, address);
-	int number = 0;
+	Dwarf_Unsigned file = 0;
+	Dwarf_Unsigned number = 0;
+	Dwarf_Addr address = 0;
+	Dwarf_Bool end = 0;
 
-	if (line)
-		dwarf_lineno(line, &number);
-	source->file = shorten(dwarf, line ? dwarf_linesrc(line, NULL, NULL) : NULL);
-	source->line = number;
+	dwarf_lineaddr(entry, &address, NULL);
+	dwarf_line_srcfileno(entry, &file, NULL);
+	dwarf_lineno(entry, &number, NULL);
+	dwarf_lineendsequence(entry, &end, NULL);
+	return (struct line){address, (uint32_t)file, (uint32_t)number, end};
 }
 
-/* The file and line that CALL was inlined at. */
-static void find_call_line(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die *call,
-			   struct lp_source *source)
+static void read_lines(struct unit *unit, Dwarf_Die die)
 {
-	const char *file = NULL;
-	Dwarf_Files *files;
-	size_t count;
-	int64_t number = get_number(call, DW_AT_call_file);
+	Dwarf_Line_Context context;
+	Dwarf_Line *entries;
+	Dwarf_Signed count;
+	Dwarf_Unsigned version;
+	Dwarf_Small tables;
+	Dwarf_Signed i;
 
-	if (!dwarf_getsrcfiles(&unit->die, &files, &count) && number >= 0 && (size_t)number < count)
-		file = dwarf_filesrc(files, (size_t)number, NULL, NULL);
-	source->file = shorten(dwarf, file);
-	source->line = get_number(call, DW_AT_call_line);
+	if (dwarf_srclines_b(die, &version, &tables, &context, NULL) != DW_DLV_OK)
+		return;
+	if (dwarf_srclines_from_linecontext(context, &entries, &count, NULL) == DW_DLV_OK) {
+		unit->lines = calloc((size_t)count + 1, sizeof(*unit->lines));
+		for (i = 0; unit->lines && i < count; i++)
+			unit->lines[unit->line_count++] = read_line(entries[i]);
+	}
+	dwarf_srclines_dealloc_b(context);
+	if (unit->line_count)
+		qsort(unit->lines, unit->line_count, sizeof(*unit->lines), by_address);
 }
 
-static void find_names(Dwarf_Die *scope, uint64_t start, struct lp_source *source)
+static void read_files(struct unit *unit, Dwarf_Die die)
 {
-	const char *name = dwarf_diename(scope);
-	const char *linker = linker_name(scope);
+	Dwarf_Signed i;
 
-	source->function = name ? name : "?";
-	source->system_name = linker ? linker : source->function;
-	source->start_line = get_number(scope, DW_AT_decl_line);
-	source->start = start;
+	if (dwarf_srcfiles(die, &unit->files, &unit->file_count, NULL) != DW_DLV_OK)
+		unit->file_count = 0;
+	for (i = 0; i < unit->file_count; i++)
+		shorten(unit->files[i]);
+}
+
+/* File NUMBER of an attribute: counted from 0 in DWARF 5, from 1 before. */
+static const char *file_name(const struct unit *unit, int64_t number)
+{
+	int64_t i = unit->version >= 5 ? number : number - 1;
+
+	return i >= 0 && i < unit->file_count ? unit->files[i] : "";
+}
+
+/* Where ADDRESS lies among the functions of UNIT. C has none inside others but for an extension of
+ * gcc's: these are looked for where nothing else is found. */
+static const struct range *find_function(struct lp_dwarf *dwarf, struct unit *unit,
+					 uint64_t address)
+{
+	const struct range *found = find_range(&unit->ranges, address);
+	Dwarf_Die die;
+
+	if (found || (unit->loaded && unit->nested) ||
+	    dwarf_offdie_b(dwarf->debug, unit->die, 1, &die, NULL) != DW_DLV_OK)
+		return found;
+	if (!unit->loaded) {
+		read_files(unit, die);
+		read_lines(unit, die);
+		read_functions(dwarf, unit, die, false);
+		unit->loaded = true;
+		found = find_range(&unit->ranges, address);
+	}
+	if (!found) {
+		read_functions(dwarf, unit, die, true);
+		found = find_range(&unit->ranges, address);
+	}
+	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
+	return found;
+}
+
+/* --- A function's scopes --- */
+
+/* Names and the line of a function, which may be those of the entry that DIE is an instance of. */
+static void read_names(struct lp_dwarf *dwarf, Dwarf_Die die, struct scope *scope, int left)
+{
+	static const Dwarf_Half links[] = {DW_AT_abstract_origin, DW_AT_specification};
+	size_t i;
+
+	if (!scope->name)
+		scope->name = get_string(dwarf, die, DW_AT_name);
+	if (!scope->system_name)
+		scope->system_name = get_string(dwarf, die, DW_AT_linkage_name);
+	if (!scope->start_line)
+		scope->start_line = get_number(dwarf, die, DW_AT_decl_line);
+	for (i = 0; left && i < 2; i++) {
+		Dwarf_Die origin;
+
+		if (!get_reference(dwarf, die, links[i], &origin))
+			continue;
+		read_names(dwarf, origin, scope, left - 1);
+		dwarf_dealloc(dwarf->debug, origin, DW_DLA_DIE);
+	}
+}
+
+static void add_inlined(void *context, uint64_t low, uint64_t high)
+{
+	struct walk *walk = context;
+	struct function *function = walk->function;
+
+	if (!grow(&function->inlined, function->inlined_count, sizeof(*function->inlined)))
+		return;
+	walk->scope.low = low;
+	walk->scope.high = high;
+	function->inlined[function->inlined_count++] = walk->scope;
+}
+
+static void visit_call(struct walk *walk, Dwarf_Die die, Dwarf_Half tag)
+{
+	if (tag != DW_TAG_inlined_subroutine)
+		return;
+	walk->scope = (struct scope){
+		.call_file = get_number(walk->dwarf, die, DW_AT_call_file),
+		.call_line = get_number(walk->dwarf, die, DW_AT_call_line),
+	};
+	read_names(walk->dwarf, die, &walk->scope, REFERENCE_MAX);
+	each_range(walk->dwarf, die, walk->unit->version, walk->unit->base, add_inlined, walk);
+}
+
+static bool may_hold_calls(const struct walk *walk, Dwarf_Half tag)
+{
+	(void)walk;
+	return tag == DW_TAG_inlined_subroutine || tag == DW_TAG_lexical_block ||
+	       tag == DW_TAG_try_block || tag == DW_TAG_catch_block;
+}
+
+static void load_function(struct lp_dwarf *dwarf, struct unit *unit, struct function *function)
+{
+	struct walk walk = {
+		.dwarf = dwarf,
+		.unit = unit,
+		.function = function,
+		.visit = visit_call,
+		.descend = may_hold_calls,
+	};
+	Dwarf_Die die;
+
+	function->loaded = true;
+	if (dwarf_offdie_b(dwarf->debug, function->die, 1, &die, NULL) != DW_DLV_OK)
+		return;
+	read_names(dwarf, die, &function->names, REFERENCE_MAX);
+	walk_below(&walk, die, 0);
+	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
+}
+
+/* FUNCTION, and its inlined calls that hold ADDRESS, outermost first. */
+static size_t find_scopes(const struct function *function, uint64_t address,
+			  const struct scope **found)
+{
+	size_t n = 0;
+	size_t i;
+
+	found[n++] = &function->names;
+	for (i = 0; i < function->inlined_count && n < LP_INLINE_MAX; i++)
+		if (address >= function->inlined[i].low && address < function->inlined[i].high)
+			found[n++] = &function->inlined[i];
+	return n;
+}
+
+/* --- Asking --- */
+
+static const struct line *find_line(const struct unit *unit, uint64_t address)
+{
+	size_t low = 0;
+	size_t high = unit->line_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (unit->lines[middle].address <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && !unit->lines[low - 1].end ? &unit->lines[low - 1] : NULL;
 }
 
 size_t lp_dwarf_find(struct lp_dwarf *dwarf, uint64_t address, struct lp_source *sources)
 {
+	const struct scope *scopes[LP_INLINE_MAX];
 	const struct range *range = find_range(&dwarf->ranges, address);
-	Dwarf_Die *scopes[LP_INLINE_MAX];
+	struct function *function;
+	const struct line *line;
 	struct unit *unit;
+	const char *file;
+	int64_t number;
 	size_t count;
 	size_t i;
 
 	if (!range)
 		return 0;
 	unit = &dwarf->units[range->index];
-	range = find_function(unit, address);
+	range = find_function(dwarf, unit, address);
 	if (!range)
 		return 0;
-	count = find_scopes(&unit->functions[range->index], address, scopes);
-	find_line(dwarf, unit, address, &sources[0]);
+	function = &unit->functions[range->index];
+	if (!function->loaded)
+		load_function(dwarf, unit, function);
+	line = find_line(unit, address);
+	file = line ? file_name(unit, line->file) : "";
+	number = line ? line->line : 0;
+	count = find_scopes(function, address, scopes);
 	for (i = 0; i < count; i++) {
-		find_names(scopes[count - 1 - i], range->low, &sources[i]);
-		if (i)
-			find_call_line(dwarf, unit, scopes[count - i], &sources[i]);
+		const struct scope *scope = scopes[count - 1 - i];
+
+		sources[i].function = scope->name ? scope->name : "?";
+		sources[i].system_name =
+			scope->system_name ? scope->system_name : sources[i].function;
+		sources[i].file = file;
+		sources[i].line = number;
+		sources[i].start_line = scope->start_line;
+		sources[i].start = range->low;
+		file = file_name(unit, scope->call_file);
+		number = scope->call_line;
 	}
 	return count;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Functions, inlined frames and lines of addresses, by elfutils' libdw. Compilation units are read
- * when an address in them is asked for, and kept.
+ * Functions, inlined frames and lines of addresses, by libdwarf. Compilation units are read when an
+ * address in them is asked for, and kept.
  */
 #ifndef LP_REPORT_DEBUGINFO_H
 #define LP_REPORT_DEBUGINFO_H
@@ -22,9 +22,8 @@ struct lp_source {
 	uint64_t start; /* address of the function that was not inlined */
 };
 
-/* The DWARF of the ELF file that is mapped at DATA, and stays there; NULL when it has none that can
- * be read. */
-struct lp_dwarf *lp_dwarf_open(const void *data, size_t size);
+/* The DWARF of the file PATH; NULL when it has none that can be read. */
+struct lp_dwarf *lp_dwarf_open(const char *path);
 void lp_dwarf_close(struct lp_dwarf *dwarf);
 
 /*

@@ -107,12 +107,12 @@ static struct lp_dwarf *dwarf_of(struct loader *loader, struct lp_object *object
 	if (object->dwarf || object->debug || !object->data)
 		return object->dwarf;
 	if (lp_object_section(object, ".debug_info", &length)) {
-		object->dwarf = lp_dwarf_open(object->data, object->size);
+		object->dwarf = lp_dwarf_open(object->path);
 		return object->dwarf;
 	}
 	object->debug = lp_object_find_debug(object, loader->debug_path);
 	if (object->debug)
-		object->dwarf = lp_dwarf_open(object->debug->data, object->debug->size);
+		object->dwarf = lp_dwarf_open(object->debug->path);
 	return object->dwarf;
 }
 
