@@ -17,14 +17,19 @@ extern int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t space, unw_word_t
 					      unw_dyn_info_t *di, unw_proc_info_t *info,
 					      int need_unwind_info, void *argument);
 
-/* How to go from a frame to its caller. */
-struct rule {
-	uint64_t address; /* of the frame's call */
-	bool in_object;	  /* else the frames end here */
-	bool signal;	  /* a signal handler's: the caller's address is no return address */
-	bool known;	  /* STATE is there: else libunwind steps by itself */
+/* libunwind's own record of how to go from a frame to its caller. Few differ, so each is there
+ * once: what all frames read stays in the cache. */
+struct state {
 	UT_hash_handle hh;
-	uint64_t state[]; /* libunwind's own */
+	uint64_t data[];
+};
+
+struct rule {
+	uint64_t address;    /* of the frame's call */
+	struct state *state; /* NULL: libunwind steps by itself */
+	bool in_object;	     /* else the frames end here */
+	bool signal;	     /* a signal handler's: the caller's address is no return address */
+	UT_hash_handle hh;
 };
 
 struct lp_unwinder {
@@ -36,6 +41,7 @@ struct lp_unwinder {
 	const char *bytes;
 	uint64_t ip; /* of a new cursor */
 	struct rule *rules;
+	struct state *states;
 };
 
 struct lp_object *lp_object_of(struct lp_object *const *objects, size_t count, uint64_t address)
@@ -243,14 +249,21 @@ struct lp_unwinder *lp_unwinder_new(struct lp_object *const *objects, size_t cou
 void lp_unwinder_free(struct lp_unwinder *unwinder)
 {
 	struct rule *rule;
-	struct rule *next;
+	struct rule *next_rule;
+	struct state *state;
+	struct state *next_state;
 
 	if (!unwinder)
 		return;
-	HASH_ITER(hh, unwinder->rules, rule, next)
+	HASH_ITER(hh, unwinder->rules, rule, next_rule)
 	{
 		HASH_DEL(unwinder->rules, rule);
 		free(rule);
+	}
+	HASH_ITER(hh, unwinder->states, state, next_state)
+	{
+		HASH_DEL(unwinder->states, state);
+		free(state);
 	}
 	unw_destroy_addr_space(unwinder->space);
 	free(unwinder);
@@ -259,21 +272,29 @@ void lp_unwinder_free(struct lp_unwinder *unwinder)
 /* --- Rules --- */
 
 struct search {
+	struct lp_unwinder *unwinder;
 	uint64_t address;
-	struct rule *rule;
+	struct state *found;
 };
 
-static int keep_state(void *context, void *state, size_t size, unw_word_t start, unw_word_t end)
+/* Called for each part of a function: keeps the state of the one that holds the address. */
+static int keep_state(void *context, void *data, size_t size, unw_word_t start, unw_word_t end)
 {
 	struct search *search = context;
+	struct lp_unwinder *unwinder = search->unwinder;
+	struct state *state;
 
-	if (search->rule || search->address < start || search->address >= end)
+	if (search->found || search->address < start || search->address >= end)
 		return 0;
-	search->rule = calloc(1, sizeof(*search->rule) + size);
-	if (!search->rule)
-		return -UNW_ENOMEM;
-	search->rule->known = true;
-	memcpy(search->rule->state, state, size);
+	HASH_FIND(hh, unwinder->states, data, size, state);
+	if (!state) {
+		state = calloc(1, sizeof(*state) + size);
+		if (!state)
+			return -UNW_ENOMEM;
+		memcpy(state->data, data, size);
+		HASH_ADD_KEYPTR(hh, unwinder->states, state->data, size, state);
+	}
+	search->found = state;
 	return 0;
 }
 
@@ -281,21 +302,21 @@ static int keep_state(void *context, void *state, size_t size, unw_word_t start,
  * address that CURSOR has is that behind the call. */
 static struct rule *learn(struct lp_unwinder *unwinder, unw_cursor_t *cursor, uint64_t address)
 {
-	struct search search = {address, NULL};
+	struct search search = {unwinder, address, NULL};
+	struct rule *rule = calloc(1, sizeof(*rule));
 	unw_cursor_t own;
 
+	if (!rule)
+		return NULL;
 	unwinder->ip = address;
 	if (!unw_init_remote(&own, unwinder->space, unwinder))
 		unw_reg_states_iterate(&own, keep_state, &search);
-	if (!search.rule)
-		search.rule = calloc(1, sizeof(*search.rule));
-	if (!search.rule)
-		return NULL;
-	search.rule->address = address;
-	search.rule->in_object = find_object(unwinder, address);
-	search.rule->signal = unw_is_signal_frame(cursor) > 0;
-	HASH_ADD(hh, unwinder->rules, address, sizeof(address), search.rule);
-	return search.rule;
+	rule->address = address;
+	rule->state = search.found;
+	rule->in_object = find_object(unwinder, address);
+	rule->signal = unw_is_signal_frame(cursor) > 0;
+	HASH_ADD(hh, unwinder->rules, address, sizeof(address), rule);
+	return rule;
 }
 
 static struct rule *rule_of(struct lp_unwinder *unwinder, unw_cursor_t *cursor, uint64_t address)
@@ -309,7 +330,8 @@ static struct rule *rule_of(struct lp_unwinder *unwinder, unw_cursor_t *cursor, 
 /* To the caller, as unw_step, which looks for the rule each time and blocks signals meanwhile. */
 static bool step(struct rule *rule, unw_cursor_t *cursor)
 {
-	return rule->known ? unw_apply_reg_state(cursor, rule->state) >= 0 : unw_step(cursor) > 0;
+	return rule->state ? unw_apply_reg_state(cursor, rule->state->data) >= 0
+			   : unw_step(cursor) > 0;
 }
 
 size_t lp_unwind(struct lp_unwinder *unwinder, const struct lp_stream *stream,

@@ -10,7 +10,7 @@ import deep
 
 # The options as a user types them for functions and inlined frames.
 PEERS = (("addr2line -i", ["addr2line", "-i"]), ("addr2line -f -i", ["addr2line", "-f", "-i"]),
-         ("llvm-symbolizer", ["llvm-symbolizer"]), ("eu-addr2line -f -i", ["eu-addr2line", "-f", "-i"]))
+         ("llvm-symbolizer", ["llvm-symbolizer"]))
 
 
 def measure(command, path):
