@@ -28,6 +28,14 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* A profile that is being built, and the ids of the locations that it has by their numbers; 0: not
+ * yet. */
+struct writing {
+	struct pp_builder *builder;
+	const struct lp_report *report;
+	uint64_t *ids;
+};
+
 static uint64_t add_location(struct pp_builder *builder, const struct lp_report *report,
 			     const struct lp_location *location)
 {
@@ -58,7 +66,20 @@ static uint64_t add_location(struct pp_builder *builder, const struct lp_report 
 	return id;
 }
 
-static void add_site(struct pp_builder *builder, const struct lp_report *report,
+static uint64_t location_id(struct writing *writing, const struct lp_report *owner,
+			    const struct lp_location *location)
+{
+	uint64_t *id = &writing->ids[location->number];
+
+	if (owner != writing->report)
+		return add_location(writing->builder, owner, location);
+	if (!*id)
+		*id = add_location(writing->builder, owner, location);
+	return *id;
+}
+
+/* OWNER: the report that the locations of SITE are of. */
+static void add_site(struct writing *writing, const struct lp_report *owner,
 		     const struct lp_site *site)
 {
 	uint64_t *ids = calloc(site->location_count + 1, sizeof(*ids));
@@ -74,10 +95,11 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 		return;
 	}
 	snprintf(wait, sizeof(wait), "%s%s", site->wait,
-		 site->leaked && report->profile == LP_PROFILE_GOROUTINE ? LEAKED_MARK : "");
+		 site->leaked && writing->report->profile == LP_PROFILE_GOROUTINE ? LEAKED_MARK
+										  : "");
 	labels[count++] = (struct pp_label){"wait", wait};
 	for (i = 0; i < site->location_count; i++)
-		ids[i] = add_location(builder, report, site->locations[i]);
+		ids[i] = location_id(writing, owner, site->locations[i]);
 	if (site->creator.function) {
 		snprintf(creator, sizeof(creator), "%s %s:%" PRId64, site->creator.function,
 			 base_name(site->creator.file), site->creator.line);
@@ -85,7 +107,8 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 	}
 	for (i = 0; i < site->label_count; i++)
 		labels[count++] = (struct pp_label){site->labels[i].key, site->labels[i].value};
-	pp_builder_sample(builder, ids, site->location_count, (int64_t)site->count, labels, count);
+	pp_builder_sample(writing->builder, ids, site->location_count, (int64_t)site->count, labels,
+			  count);
 	free(ids);
 	free(labels);
 }
@@ -178,10 +201,15 @@ static struct pp_builder *build(const struct lp_report *report,
 				const struct lp_report *const *owners, const char *comment)
 {
 	struct pp_builder *builder = pp_builder_new(lp_profile_name(report->profile), "count");
+	struct writing writing = {builder, report,
+				  calloc(report->place_count + 1, sizeof(uint64_t))};
 	size_t i;
 
-	if (!builder)
+	if (!builder || !writing.ids) {
+		free(writing.ids);
+		pp_builder_free(builder);
 		return NULL;
+	}
 	pp_builder_time(builder, report->time_ns, 0);
 	/* The program's own mapping comes first: tools take the first one for the binary. */
 	for (i = 0; i < report->mapping_count; i++) {
@@ -193,7 +221,8 @@ static struct pp_builder *build(const struct lp_report *report,
 								raw->path, raw->build_id, true});
 	}
 	for (i = 0; i < report->site_count; i++)
-		add_site(builder, owners ? owners[i] : report, &report->sites[i]);
+		add_site(&writing, owners ? owners[i] : report, &report->sites[i]);
+	free(writing.ids);
 	drop_runtime_frames(builder, report);
 	if (comment)
 		pp_builder_comment(builder, comment);

@@ -42,6 +42,7 @@ struct lp_frame {
 /* One address: of a call instruction, in a mapping of the report; frames innermost first. */
 struct lp_location {
 	uint64_t address;
+	uint32_t number;  /* of the report's locations, from 0 */
 	uint32_t mapping; /* index, or LP_NONE */
 	bool runtime;	  /* in a coroutine library */
 	const struct lp_frame *frames;
@@ -124,7 +125,8 @@ struct lp_report {
 	struct lp_report_note *notes;
 	size_t note_count;
 	struct lp_place *places; /* locations by address */
-	void **kept;		 /* memory that goes with the report */
+	uint32_t place_count;
+	void **kept; /* memory that goes with the report */
 	size_t kept_count;
 };
 
