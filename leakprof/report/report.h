@@ -57,6 +57,7 @@ struct lp_label {
 struct lp_site {
 	uint64_t count;
 	const char *wait; /* Go's words; "running" and the like for one that does not wait */
+	uint32_t state;	  /* enum lp_state; 0: unknown */
 	bool leaked;
 	const struct lp_location *const *locations; /* innermost first */
 	size_t location_count;
