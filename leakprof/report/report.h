@@ -216,6 +216,9 @@ int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, cons
 int lp_report_load_profile(struct lp_report *report, const struct lp_load *how, const void *data,
 			   size_t size, const char **reason);
 
+/* text.c: the first line: of which program, and when. */
+void lp_report_head(const struct lp_report *report, FILE *file);
+
 /* profile.c: debug=1 is a form of the profile. */
 int lp_report_write_debug1(const struct lp_report *report, FILE *file);
 
