@@ -453,6 +453,7 @@ static void fill_site(struct loader *loader, struct lp_site *site,
 	size_t i;
 
 	site->leaked = goroutine->verdict == LP_LEAKED;
+	site->state = goroutine->state <= LP_STATE_SLEEP ? goroutine->state : 0;
 	site->wait = lp_report_keep(loader->report, wait_words(loader, goroutine));
 	/* Nobody created the one that the program began in. */
 	site->creator = frame_at(loader, goroutine->created_pc && !(goroutine->flags & LP_G_MAIN)

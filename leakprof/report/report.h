@@ -58,6 +58,7 @@ struct lp_label {
 struct lp_site {
 	uint64_t count;
 	const char *wait; /* Go's words; "running" and the like for one that does not wait */
+	uint32_t state;	  /* enum lp_state; 0: unknown */
 	bool leaked;
 	const struct lp_location *const *locations; /* innermost first */
 	size_t location_count;
@@ -219,6 +220,9 @@ int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, cons
 		       size_t size, const char **reason);
 int lp_report_load_profile(struct lp_report *report, const struct lp_load *how, const void *data,
 			   size_t size, const char **reason);
+
+/* text.c: the first line: of which program, and when. */
+void lp_report_head(const struct lp_report *report, FILE *file);
 
 /* profile.c: debug=1 is a form of the profile. */
 int lp_report_write_debug1(const struct lp_report *report, FILE *file);
