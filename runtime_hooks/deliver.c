@@ -5,6 +5,7 @@
  * log that says what to type.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -149,15 +150,20 @@ static void reporter_environment(const char **environment)
 	environment[n] = NULL;
 }
 
-static __attribute__((noreturn)) void exec_reporter(const char *path, const char *option, int input,
-						    int errors)
+/* In a child that shares memory and stack with us until it is another program: what it does must
+ * not be part of the caller. */
+static __attribute__((noreturn, noinline)) void exec_reporter(const struct lp_delivery *delivery,
+							      const char *path, const char *option,
+							      int input, int errors)
 {
 	const char *environment[ENVIRONMENT_MAX];
 	const char *arguments[] = {path, "report", option, NULL};
 	uint64_t none = 0;
 	int null = lp_sys_open("/dev/null", O_WRONLY, 0);
 
-	reporter_environment(environment);
+	environment[0] = NULL;
+	if (!delivery->shared)
+		reporter_environment(environment);
 	LP_SYS3(SYS_dup3, input, 0, 0);
 	LP_SYS3(SYS_dup3, null, 1, 0);
 	LP_SYS3(SYS_dup3, errors, 2, 0);
@@ -207,9 +213,9 @@ static int report(const struct lp_delivery *delivery, struct lp_collection *coll
 		r = (int)LP_SYS2(SYS_pipe2, errors, O_CLOEXEC);
 	if (r < 0)
 		return r;
-	pid = LP_SYS5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	pid = LP_SYS5(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0);
 	if (!pid)
-		exec_reporter(path, option, input[0], errors[1]);
+		exec_reporter(delivery, path, option, input[0], errors[1]);
 	lp_sys_close(input[0]);
 	lp_sys_close(errors[1]);
 	r = pid < 0 ? (int)pid : lp_stream_write(collection, input[1]);

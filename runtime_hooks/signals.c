@@ -47,7 +47,7 @@ static void handler(int number, siginfo_t *info, void *context)
 		return;
 	lp_restart(context);
 	if (info->si_code >= CLD_EXITED && info->si_code <= CLD_CONTINUED)
-		lp_snapshot_reap();
+		lp_snapshot_ended(context);
 	else if (info->si_code != LP_STOP_CODE)
 		request_from(info, context);
 	lp_stop_here(self, context);

@@ -207,7 +207,7 @@ static void sweep(void)
 
 int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp)
 {
-	uint64_t deadline = lp_sys_clock_ns(CLOCK_MONOTONIC) + lp_options.stop_timeout_ns;
+	uint64_t deadline = lp_sys_clock_ns(CLOCK_MONOTONIC) + lp_pause_stop_ns();
 	int r;
 
 	if (!stop.sent) {

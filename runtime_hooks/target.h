@@ -156,8 +156,9 @@ struct lp_request {
  */
 int lp_collect(const struct lp_request *request, void *context, uintptr_t sp);
 
-/* The snapshot process may have ended. */
-void lp_snapshot_reap(void);
+/* The snapshot process, or the scout, may have ended. CONTEXT is the ucontext_t of the signal that
+ * says so. */
+void lp_snapshot_ended(void *context);
 
 /* Goroutines ended that nothing had made go on: what earlier snapshots said of them is no
  * contradiction. */
@@ -173,6 +174,25 @@ void lp_add_root(const void *word);
 /* Memory that the program took from the kernel where the allocator has its heap (sbrk): a pool. */
 void lp_add_pool(uintptr_t low, uintptr_t high);
 
+/* --- pause.c --- */
+
+#define LP_PAUSE_REASON_MAX 192
+
+/* Whether a snapshot made now would keep to max_pause, as far as can be told at once: never yes
+ * where it would not, perhaps no where it would. Cheap. */
+bool lp_pause_allowed(void);
+
+/* The same after a look at the page tables, which takes long: for the scout. If not it writes why
+ * to REASON, of LP_PAUSE_REASON_MAX bytes. */
+bool lp_pause_look(char *reason);
+
+/* How long threads may take to stop, and whether that is because of max_pause. */
+uint64_t lp_pause_stop_ns(void);
+bool lp_pause_short(void);
+
+/* What a clone took of CPU time, and the stop without it. */
+void lp_pause_learn(uint64_t clone_ns, uint64_t rest_ns);
+
 /* --- deliver.c: in the snapshot process --- */
 
 struct lp_collection;
@@ -184,6 +204,7 @@ struct lp_delivery {
 	uint32_t serial;
 	uint64_t seconds;
 	int fd;
+	bool shared; /* in the target's memory, which goes on: the program's is not read */
 	char output[LP_PATH_MAX];
 };
 
