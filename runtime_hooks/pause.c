@@ -2,15 +2,18 @@
 /*
  * How long a snapshot would stop the program, foreseen so that the option max_pause can refuse it.
  *
- * A clone copies the page tables of private memory: its time goes with the pages that are there,
- * about 70 ns for one of 4 KiB and 16 times that for a huge one, which stands for 512. How many
- * pages there are the kernel tells at once (RssAnon); how many of them are huge only by a walk of
- * the page tables, that takes nearly as long as the clone. So all are taken for small ones first,
- * which is never too low, and the walk is made by the scout (snapshot.c), which stops nobody. What
- * it found is remembered, as is what clones of this process have really taken: thread CPU time, so
- * that a busy machine does not count.
+ * A clone copies the page tables of private memory: its time goes with the pages that are there. A
+ * page that was written since the last clone takes longest, on virtual machines by far; what one
+ * takes here is tried when the program starts, and raised where clones take longer: thread CPU
+ * time, so that a busy machine does not count. A huge page takes 16 times that, and stands for 512.
+ *
+ * How many pages there are the kernel tells at once (RssAnon); how many of them are huge only by a
+ * walk of the page tables that takes nearly as long as the clone. So all are taken for small ones
+ * first, which is never too low, and the walk is made by the scout (snapshot.c), which stops
+ * nobody. What it found is remembered.
  */
 #include <string.h>
+#include <sys/wait.h>
 
 #include "core/sys.h"
 #include "runtime_hooks/target.h"
@@ -18,24 +21,25 @@
 #define KIB_SMALL 4
 #define KIB_HUGE 2048
 #define HUGE_UNITS 16	    /* small pages that one huge page costs */
-#define UNIT_PS 70000u	    /* a small page, before any clone was seen */
-#define REST_NS 400000u	    /* all but the pages, likewise */
+#define UNIT_PS 70000u	    /* a small page, where the trial told nothing */
+#define REST_NS 400000u	    /* all but the pages, before any stop was seen */
 #define UNITS_TELLING 4096u /* with fewer pages the rest is most of a clone */
+#define TRIAL_PAGES 1024u
 
-/* What clones have taken, and what the scout saw. Words that stand each for itself, as the scout
- * writes some while the target goes on. */
+/* What clones take, and what the scout saw. Words that stand each for itself, as the scout writes
+ * some while the target goes on. */
 static struct {
-	uint64_t unit_ps; /* 0: no clone was seen */
+	uint64_t trial_ps;
+	uint64_t unit_ps;
 	uint64_t rest_ns;
 	uint64_t huge_kib; /* in huge pages, and all private memory then */
 	uint64_t all_kib;
-} known;
+} known = {UNIT_PS, UNIT_PS, REST_NS, 0, 0};
 
 struct forecast {
 	uint64_t units;	   /* to be copied */
 	uint64_t pages_ns; /* for that */
 	uint64_t ns;	   /* in all */
-	bool exact;	   /* the huge pages are known */
 };
 
 /* Of the collection under way. */
@@ -93,10 +97,9 @@ static struct forecast foresee(void)
 	uint64_t huge = known.huge_kib > gone ? known.huge_kib - gone : 0;
 	struct forecast forecast;
 
-	forecast.exact = all / 8 * 7 <= known.all_kib && known.all_kib / 8 * 7 <= all;
 	forecast.units = (all - huge) / KIB_SMALL + huge / KIB_HUGE * HUGE_UNITS;
-	forecast.pages_ns = forecast.units * (known.unit_ps ? known.unit_ps : UNIT_PS) / 1000;
-	forecast.ns = forecast.pages_ns + (known.rest_ns ? known.rest_ns : REST_NS);
+	forecast.pages_ns = forecast.units * known.unit_ps / 1000;
+	forecast.ns = forecast.pages_ns + known.rest_ns;
 	return forecast;
 }
 
@@ -108,33 +111,87 @@ bool lp_pause_allowed(void)
 	return next.ns <= lp_options.max_pause_ns;
 }
 
+/* Half-way from OLD to NEW, but not below FLOOR. */
+static uint64_t approach(uint64_t old, uint64_t new, uint64_t floor)
+{
+	uint64_t mean = (old + new) / 2;
+
+	return mean > floor ? mean : floor;
+}
+
 /* One slow clone must not be the last for ever: a refusal leads back to what is usual. */
 static void forget_some(void)
 {
-	if (known.unit_ps > UNIT_PS)
-		known.unit_ps -= (known.unit_ps - UNIT_PS) / 8;
-	if (known.rest_ns > REST_NS)
-		known.rest_ns -= (known.rest_ns - REST_NS) / 8;
-}
-
-static uint64_t mean(uint64_t old, uint64_t new)
-{
-	return old ? (old + new) / 2 : new;
+	known.unit_ps -= (known.unit_ps - known.trial_ps) / 8;
+	known.rest_ns -= (known.rest_ns - REST_NS) / 8;
 }
 
 void lp_pause_learn(uint64_t clone_ns, uint64_t rest_ns)
 {
-	uint64_t unit_ps;
+	if (!lp_options.max_pause_ns)
+		return;
+	known.rest_ns = approach(known.rest_ns, rest_ns, REST_NS);
+	if (next.units >= UNITS_TELLING)
+		known.unit_ps =
+			approach(known.unit_ps, clone_ns * 1000 / next.units, known.trial_ps);
+}
+
+/* --- The trial --- */
+
+static uint64_t time_clone(void)
+{
+	uint64_t start = lp_sys_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	long pid = LP_SYS5(SYS_clone, 0, 0, 0, 0, 0);
+
+	if (!pid) {
+		LP_SYS1(SYS_exit_group, 0);
+		__builtin_unreachable();
+	}
+	start = lp_sys_clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
+	if (pid > 0)
+		LP_SYS4(SYS_wait4, pid, NULL, __WCLONE, NULL);
+	return start;
+}
+
+/* What a page takes that was just written, in picoseconds; 0: it could not be told. */
+static uint64_t try_pages(void)
+{
+	const size_t size = TRIAL_PAGES * LP_PAGE;
+	uint64_t without = time_clone();
+	uint64_t with;
+	char *pages = lp_sys_map(size);
+
+	if (!pages)
+		return 0;
+	LP_SYS3(SYS_madvise, pages, size, MADV_NOHUGEPAGE);
+	/* All at once. Before Linux 5.14, one by one. */
+	if (LP_SYS3(SYS_madvise, pages, size, MADV_POPULATE_WRITE))
+		memset(pages, 1, size);
+	with = time_clone();
+	lp_sys_unmap(pages, size);
+	return with > without ? (with - without) * 1000 / TRIAL_PAGES : 0;
+}
+
+void lp_pause_init(void)
+{
+	uint64_t sum = 0;
+	uint64_t most = 0;
+	uint64_t least = UINT64_MAX;
+	int i;
 
 	if (!lp_options.max_pause_ns)
 		return;
-	known.rest_ns = mean(known.rest_ns, rest_ns);
-	if (next.units < UNITS_TELLING)
-		return;
-	unit_ps = clone_ns * 1000 / next.units;
-	/* Where pages were taken for small that may be huge, a fast clone says nothing. */
-	if (next.exact || unit_ps > (known.unit_ps ? known.unit_ps : UNIT_PS))
-		known.unit_ps = mean(known.unit_ps, unit_ps);
+	time_clone(); /* the first one finds the whole program just written */
+	for (i = 0; i < 3; i++) {
+		uint64_t took = try_pages();
+
+		sum += took;
+		most = took > most ? took : most;
+		least = took < least ? took : least;
+	}
+	sum -= most + least; /* the median */
+	if (sum)
+		known.trial_ps = known.unit_ps = sum;
 }
 
 /* --- The bound while threads stop --- */

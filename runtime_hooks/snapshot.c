@@ -30,6 +30,7 @@
 #include "core/history.h"
 #include "core/own.h"
 #include "core/protocol.h"
+#include "core/sys.h"
 #include "runtime_hooks/adapters/adapters.h"
 #include "runtime_hooks/snapshot.h"
 

@@ -178,6 +178,9 @@ void lp_add_pool(uintptr_t low, uintptr_t high);
 
 #define LP_PAUSE_REASON_MAX 192
 
+/* With max_pause: tries what a clone takes here. */
+void lp_pause_init(void);
+
 /* Whether a snapshot made now would keep to max_pause, as far as can be told at once: never yes
  * where it would not, perhaps no where it would. Cheap. */
 bool lp_pause_allowed(void);
