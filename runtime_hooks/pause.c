@@ -221,7 +221,7 @@ static char *append(char *at, const char *text)
 
 static char *append_time(char *at, uint64_t ns)
 {
-	bool small = ns < 10000000;
+	bool small = ns < 10000000 && ns % 1000000;
 	uint64_t number = ns / (small ? 1000 : 1000000);
 	char digits[24];
 	int n = 0;
