@@ -29,6 +29,7 @@ class Bench:
         self.quick = quick
         self.turns = 2 if quick else TURNS
         self.source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        self.build = build
         self.leakprof = os.path.join(build, "leakprof", "leakprof")
         self.shim = os.path.join(build, "runtime_hooks", "libleakprof.so")
         self.programs = os.path.join(build, "tests", "bench")

@@ -47,6 +47,8 @@ static void *allocate(void *argument)
 		free(blocks[slot]);
 		blocks[slot] = malloc((seed >> 8 & 255) + 8);
 	}
+	for (i = 0; i < KEPT; i++)
+		free(blocks[i]);
 	return NULL;
 }
 
