@@ -228,6 +228,9 @@ static void run_job(void *argument)
 		remember(pid, job->request);
 }
 
+/* libc's own, by the name that a program with a function clone() does not take from us. */
+extern int __clone(int (*function)(void *), void *stack_top, int flags, void *argument, ...);
+
 /* Sends a scout. Returns 0 where it will say the rest, LP_SCOUT_GO when the snapshot may be made,
  * or -errno. */
 static int send_scout(const struct lp_request *request)
@@ -241,7 +244,7 @@ static int send_scout(const struct lp_request *request)
 		return -ENOMEM;
 	scout->request = *request;
 	scout->serial = ++serial;
-	pid = clone(lp_scout_main, (char *)scout + SCOUT_STACK, CLONE_VM | lp_signal, scout);
+	pid = __clone(lp_scout_main, (char *)scout + SCOUT_STACK, CLONE_VM | lp_signal, scout);
 	errno = saved;
 	if (pid < 0) {
 		lp_own_unmap(scout, SCOUT_STACK);
