@@ -73,7 +73,7 @@ def run(bench):
     def program(name):
         return os.path.join(bench.programs, name)
 
-    few = 10 if bench.quick else 1
+    few = 50 if bench.quick else 1
     for runtime, (name, *arguments), cases in SWITCHES:
         for case, count in cases.items():
             compare(bench, "%s, %s: a wait" % (runtime, NAMES.get(case, case)), program(name), *arguments, case, str(count // few))
