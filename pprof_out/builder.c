@@ -342,17 +342,18 @@ static void new_sample(struct pp_builder *builder, const uint64_t *location_ids,
 		add_label(builder, sample, &labels[i]);
 }
 
-void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
-		       int64_t value, const struct pp_label *labels, size_t label_count)
+uint64_t pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
+			   int64_t value, const struct pp_label *labels, size_t label_count)
 {
 	size_t words = 1 + count + 2 * label_count;
 	uint64_t *key = malloc(words * sizeof(*key));
 	struct entry *entry;
+	uint64_t number;
 	size_t i;
 
 	if (!key) {
 		builder->failed = true;
-		return;
+		return 0;
 	}
 	key[0] = count;
 	memcpy(key + 1, location_ids, count * sizeof(*key));
@@ -361,15 +362,16 @@ void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids,
 		key[2 + count + 2 * i] = (uint64_t)intern(builder, labels[i].value);
 	}
 	entry = find(builder->samples, key, words * sizeof(*key));
+	number = entry ? entry->value : builder->profile.n_sample;
 	if (entry) {
-		builder->profile.sample[entry->value]->value[0] += value;
+		builder->profile.sample[number]->value[0] += value;
 	} else {
 		new_sample(builder, location_ids, count, value, labels, label_count);
 		if (!builder->failed)
-			remember(builder, &builder->samples, key, words * sizeof(*key),
-				 builder->profile.n_sample - 1);
+			remember(builder, &builder->samples, key, words * sizeof(*key), number);
 	}
 	free(key);
+	return builder->failed ? 0 : number + 1;
 }
 
 void pp_builder_drop_zero(struct pp_builder *builder)

@@ -68,9 +68,10 @@ uint64_t pp_builder_function(struct pp_builder *builder, const struct pp_functio
 uint64_t pp_builder_location(struct pp_builder *builder, uint64_t mapping_id, uint64_t address,
 			     const struct pp_line *lines, size_t count);
 
-/* Adds VALUE to the sample of these locations (innermost first) and labels. */
-void pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
-		       int64_t value, const struct pp_label *labels, size_t label_count);
+/* Adds VALUE to the sample of these locations (innermost first) and labels. Returns the sample's
+ * number in the profile, from 1; 0: no memory. */
+uint64_t pp_builder_sample(struct pp_builder *builder, const uint64_t *location_ids, size_t count,
+			   int64_t value, const struct pp_label *labels, size_t label_count);
 
 /* Leaves out the samples whose value is 0. */
 void pp_builder_drop_zero(struct pp_builder *builder);

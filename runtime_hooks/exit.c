@@ -117,8 +117,10 @@ LP_EXPORT __attribute__((noreturn)) void exit(int status)
 static int run_main(int argc, char **argv, char **environment)
 {
 	int status = program_main(argc, argv, environment);
+	struct lp_saved saved;
 
-	program_frames = (uintptr_t)__builtin_frame_address(0);
+	LP_SAVE_REGISTERS(&saved);
+	program_frames = (uintptr_t)&saved;
 	return status;
 }
 

@@ -59,6 +59,18 @@ const char *lp_program_name(void)
 
 /* --- Options --- */
 
+int lp_signal_wanted(void)
+{
+	const char *text = environ && !getauxval(AT_SECURE) ? getenv(LP_OPTIONS_ENV) : NULL;
+	struct lp_options options;
+	const char *bad;
+
+	lp_options_default(&options);
+	if (text && lp_options_parse(&options, text, &bad))
+		return 0;
+	return options.signal <= (uint32_t)SIGRTMAX ? (int)options.signal : 0;
+}
+
 static void read_options(void)
 {
 	const char *text = getenv(LP_OPTIONS_ENV);
@@ -142,6 +154,7 @@ static void __attribute__((constructor(101))) init(void)
 	else if (r)
 		lp_dormant("leakprof could not start: no memory, or a system call is not allowed");
 	lp_thread_enter();
+	lp_signals_open();
 	start_interval();
 	errno = saved;
 }

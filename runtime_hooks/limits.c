@@ -35,6 +35,21 @@ int lp_proc_pid(void)
 	return pid > 0 ? pid : -ENOENT;
 }
 
+bool lp_own_timers(char *text, size_t size)
+{
+	int fd = lp_sys_open("/proc/self/timers", O_RDONLY, 0);
+	size_t length = 0;
+	long n = -EIO;
+
+	if (fd < 0)
+		return false;
+	while (length + 1 < size && (n = lp_sys_read(fd, text + length, size - length - 1)) > 0)
+		length += (size_t)n;
+	lp_sys_close(fd);
+	text[length] = 0;
+	return !n;
+}
+
 static struct rlimit limit_of(int resource)
 {
 	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};

@@ -68,6 +68,13 @@ static void handler(int number, siginfo_t *info, void *context)
 
 /* --- Interposed --- */
 
+/* Our signal, also before the shim is up: a library that was loaded before it may block all signals
+ * in a thread of its own. */
+static int ours(void)
+{
+	return lp_signal ? lp_signal : lp_pid ? 0 : lp_signal_wanted();
+}
+
 static bool is_ours(int number)
 {
 	return number && number == lp_signal;
@@ -76,10 +83,12 @@ static bool is_ours(int number)
 /* A copy of SET without our signal. NULL stays NULL. */
 static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 {
-	if (!set || !lp_signal)
+	int number = set ? ours() : 0;
+
+	if (!number)
 		return set;
 	*copy = *set;
-	sigdelset(copy, lp_signal);
+	sigdelset(copy, number);
 	return copy;
 }
 
@@ -199,7 +208,6 @@ int lp_signals_init(void)
 				   .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
 	struct sigaction old;
 	int number = (int)lp_options.signal;
-	sigset_t unblock;
 
 	if (number < SIGRTMIN || number > SIGRTMAX)
 		return -EINVAL;
@@ -210,9 +218,13 @@ int lp_signals_init(void)
 	sigfillset(&action.sa_mask);
 	if (next_sigaction(number, &action, NULL))
 		return -errno;
-	sigemptyset(&unblock);
-	sigaddset(&unblock, number);
-	pthread_sigmask(SIG_UNBLOCK, &unblock, NULL);
 	lp_signal = number;
 	return 0;
+}
+
+void lp_signals_open(void)
+{
+	uint64_t ours = lp_signal ? 1ull << (lp_signal - 1) : 0;
+
+	LP_SYS4(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, 8);
 }

@@ -92,6 +92,7 @@ struct job {
 	uintptr_t sp;
 	int result;
 	int proc_pid;
+	const char *timers; /* NULL: could not be read */
 };
 
 void lp_add_root(const void *word)
@@ -200,6 +201,7 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 	input->suppressions[0] = job->request->suppressions;
 	input->suppressions[1] = job->request->check ? job->request->check->suppressions : NULL;
 	input->history = history;
+	input->timers = job->timers;
 	input->queued = lp_queued_values(&input->queued_count, &input->queued_lost);
 	input->heap_warning = lp_heap_warning();
 	input->heap_untracked = lp_heap_untracked();
@@ -249,17 +251,14 @@ static void close_descriptors(unsigned first, unsigned last)
 
 /*
  * Descriptors of the target: a copy of a pipe's end would keep its reader from seeing the end. Kept
- * are FD, and standard error where the log goes there.
+ * is standard error where the log goes there.
  */
-static void close_all_but(int fd)
+static void close_all(void)
 {
 	bool log = !strcmp(lp_options.log, "stderr");
 
-	close_descriptors(0, 1);
-	if (!log && fd != 2)
-		close_descriptors(2, 2);
-	close_descriptors(3, fd > 3 ? (unsigned)fd - 1 : 2);
-	close_descriptors(fd >= 3 ? (unsigned)fd + 1 : 3, ~0u);
+	close_descriptors(0, log ? 1 : 2);
+	close_descriptors(3, ~0u);
 }
 
 static void copy_figures(struct lp_collection *collection)
@@ -302,6 +301,8 @@ static const struct reason stop_reasons[] = {
 };
 
 static const struct reason clone_reasons[] = {
+	{ETIMEDOUT,
+	 "the snapshot took too long to look at the stopped program: set stop_timeout higher"},
 	{EAGAIN, "there may be no more processes (RLIMIT_NPROC, or pids.max of the cgroup)"},
 	{ENOMEM, "the system has no memory for a copy of the program (overcommit?)"},
 	{EPERM, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
@@ -378,9 +379,9 @@ static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint6
 	delivery.seconds = input.time_ns / 1000000000u;
 	frozen = lp_collect_frozen(&collection, &input);
 	signal_word(&control->held);
+	close_all();
 	r = lp_deliver_open(&delivery);
 	signal_word(&control->connected);
-	close_all_but(delivery.fd);
 	LP_SYS0(SYS_setsid);
 	if (!r && frozen) {
 		r = lp_deliver_failure(&delivery, &input, reason_for(look_reasons, frozen));
@@ -445,7 +446,6 @@ static void tell_failure(const struct job *job, uint64_t begin, int error)
 	struct lp_delivery delivery = {.request = job->request, .serial = serial};
 	struct lp_collect_input input;
 
-	failures++;
 	fill_input(&input, job, begin);
 	delivery.seconds = input.time_ns / 1000000000u;
 	if (!lp_deliver_open(&delivery))
@@ -471,6 +471,7 @@ static void tell_deaths(const struct job *job)
 static void run_job(void *argument)
 {
 	struct job *job = argument;
+	char timers[LP_TIMERS_SIZE];
 	uint64_t begin = lp_sys_clock_ns(CLOCK_MONOTONIC);
 	uint64_t stopped;
 	uint64_t cloned;
@@ -484,14 +485,17 @@ static void run_job(void *argument)
 	if (!lp_dormant_reason)
 		stop = lp_stop_world(job->self, job->context, job->sp);
 	stopped = lp_sys_clock_ns(CLOCK_MONOTONIC);
+	job->timers = lp_own_timers(timers, sizeof(timers)) ? timers : NULL;
 	pid = LP_SYS5(SYS_clone, lp_signal, 0, 0, 0, 0);
 	if (!pid)
 		snapshot_main(job, begin, stop);
 	cloned = lp_sys_clock_ns(CLOCK_MONOTONIC);
 	if (pid < 0)
 		tell_failure(job, begin, (int)pid);
-	if (pid > 0 && !wait_word(&control->held, lp_options.stop_timeout_ns))
+	if (pid > 0 && !wait_word(&control->held, lp_options.stop_timeout_ns)) {
 		LP_SYS2(SYS_kill, pid, SIGKILL);
+		tell_failure(job, begin, -ETIMEDOUT);
+	}
 	if (!stop && !lp_dormant_reason)
 		lp_start_world(job->self);
 	control->target_bytes = lp_own_bytes() - history_unused();
@@ -501,7 +505,9 @@ static void run_job(void *argument)
 	pause_ns += control->pause_ns;
 	signal_word(&control->released);
 	job->result = pid < 0 ? (int)pid : 0;
-	if (pid > 0)
+	if (pid < 0)
+		failures++;
+	else
 		__atomic_store_n(free_place(), (int)pid, __ATOMIC_RELEASE);
 }
 
@@ -574,18 +580,14 @@ static bool is_running(void)
 static int collect_once(const struct lp_request *request, void *context, uintptr_t sp)
 {
 	struct lp_thread *self = lp_self ? lp_self : lp_thread_claim((int)LP_SYS0(SYS_gettid));
-	struct job job = {request, self, context, sp, 0, lp_proc_pid()};
+	struct job job = {request, self, context, sp, 0, lp_proc_pid(), NULL};
 
-	if (!self || !control)
+	if (!self || !control || !stack)
 		return -ENOMEM;
 	lp_snapshot_reap();
 	/* Collections that come faster than their snapshots end must not pile up. */
 	if (!free_place() || (request->trigger == LP_TRIGGER_INTERVAL && is_running()))
 		return -EAGAIN;
-	if (!stack)
-		stack = lp_own_map(STACK_BYTES);
-	if (!stack)
-		return -ENOMEM;
 	lp_call_on_stack(run_job, &job, stack + STACK_BYTES);
 	if (self != lp_self)
 		lp_thread_release(self);
@@ -725,7 +727,8 @@ int lp_snapshot_init(void)
 {
 	map_marker();
 	control = map_control();
-	if (!control)
+	stack = lp_own_map(STACK_BYTES);
+	if (!control || !stack)
 		return -ENOMEM;
 	start_ns = lp_sys_clock_ns(CLOCK_REALTIME);
 	find_tls_info();

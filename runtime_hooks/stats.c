@@ -142,6 +142,17 @@ static void flush(struct count *count)
 	count->batch_count = 0;
 }
 
+/* Of a runtime whose own memory tells. */
+static void count_peeked(struct count *count, const struct lp_goroutine *goroutine)
+{
+	const struct lp_wait_kind *kind = goroutine->runtime->adapter->peek(goroutine);
+
+	if (kind)
+		count_kind(count, (uintptr_t)kind, false);
+	else
+		count_ready(count, goroutine);
+}
+
 static void count_goroutine(struct count *count, const struct lp_goroutine *goroutine)
 {
 	uint32_t serial = goroutine->waits;
@@ -150,6 +161,10 @@ static void count_goroutine(struct count *count, const struct lp_goroutine *goro
 	if (!__atomic_load_n(&goroutine->id, __ATOMIC_ACQUIRE) || !goroutine->runtime ||
 	    goroutine->flags & (LP_T_SERVICE | LP_T_ENDING))
 		return;
+	if (goroutine->runtime->adapter->peek) {
+		count_peeked(count, goroutine);
+		return;
+	}
 	if (!wait) {
 		count_ready(count, goroutine);
 		return;

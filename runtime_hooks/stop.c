@@ -64,6 +64,7 @@ static void save_context(struct lp_thread *thread, const ucontext_t *context)
 
 	thread->sp = (uintptr_t)machine->gregs[REG_RSP];
 	thread->red_zone = RED_ZONE;
+	thread->pc = (uintptr_t)machine->gregs[REG_RIP];
 	thread->registers = (const uint64_t *)machine->gregs;
 	thread->register_count = REG_RIP; /* r8 .. rip: what may hold a pointer */
 	thread->vector = machine->fpregs;
@@ -346,6 +347,7 @@ int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp)
 	} else {
 		self->sp = sp;
 		self->red_zone = 0;
+		self->pc = 0;
 		self->registers = NULL;
 		self->register_count = 0;
 		self->vector = NULL;

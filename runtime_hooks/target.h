@@ -31,24 +31,14 @@ extern int lp_pid;
 
 /* It is a child that goes on with its parent's program. */
 extern bool lp_forked;
+/* The signal that the options name, before they are read. 0: none. */
+int lp_signal_wanted(void);
 
 /* Why leakprof gave up in this process; NULL: it has not. */
 extern const char *lp_dormant_reason;
 
 /* Gives up: hooks go on passing through, and collections say REASON (a constant). */
 void lp_dormant(const char *reason);
-
-/* Callee-saved registers, in the frame of a function that collects: what they hold may be in use by
- * its callers. Frames from the record up count. */
-struct lp_saved {
-	uintptr_t bx, bp, r12, r13, r14, r15;
-};
-
-#define LP_SAVE_REGISTERS(saved)                                                                   \
-	__asm__ volatile("movq %%rbx, %0\n\tmovq %%rbp, %1\n\tmovq %%r12, %2\n\t"                  \
-			 "movq %%r13, %3\n\tmovq %%r14, %4\n\tmovq %%r15, %5"                      \
-			 : "=m"((saved)->bx), "=m"((saved)->bp), "=m"((saved)->r12),               \
-			   "=m"((saved)->r13), "=m"((saved)->r14), "=m"((saved)->r15))
 
 /* --- exit.c --- */
 
@@ -108,6 +98,9 @@ extern int lp_signal;
 /* Installs the handler. Returns 0, -EBUSY when the program already uses the signal, or -errno. */
 int lp_signals_init(void);
 
+/* Lets the signal in, which the program before this one (exec.c) may have blocked: one may wait. */
+void lp_signals_open(void);
+
 /* SET without our signal: SET itself where it is NULL, else COPY, filled. */
 const sigset_t *lp_without_signal(const sigset_t *set, sigset_t *copy);
 
@@ -161,6 +154,9 @@ void lp_exec_init(void);
 /* The number of this process in /proc, which may be of an outer PID namespace; -errno: there is no
  * /proc. */
 int lp_proc_pid(void);
+
+/* Reads /proc/self/timers. False: it does not fit, or cannot be read. */
+bool lp_own_timers(char *text, size_t size);
 
 /* Whether the program's address space is limited: then we map nothing large that we can do without.
  */

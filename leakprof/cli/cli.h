@@ -37,6 +37,8 @@ struct lp_verb {
 int lp_verb_run(int argc, char **argv);
 int lp_verb_check(int argc, char **argv);
 int lp_verb_diff(int argc, char **argv);
+int lp_verb_rank(int argc, char **argv);
+int lp_verb_suspects(int argc, char **argv);
 int lp_verb_snapshot(int argc, char **argv);
 int lp_verb_report(int argc, char **argv);
 int lp_verb_info(int argc, char **argv);
@@ -50,6 +52,8 @@ int lp_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 
 
 /* What the calling thread's last lp_fail said: main prints that of its own thread. */
 const char *lp_failure(void);
+/* Prints the line now, for a verb that goes on without what failed. */
+void lp_complain(void);
 
 /* lp_fail for a wrong command line, with a hint at --help. */
 int lp_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -83,6 +87,12 @@ int lp_load_data(const char *name, const void *data, size_t size, struct lp_repo
 
 /* The value of --profile. Returns 0 or an exit code. */
 int lp_read_profile_name(const char *name, enum lp_profile *profile);
+
+/* The value of OPTION: a number from 0. Returns 0 or an exit code. */
+int lp_read_count(const char *option, const char *text, uint64_t *count);
+
+/* The value of --format, text or json. Returns 0 or an exit code. */
+int lp_read_form(const char *text, bool *json);
 
 /* Whether text on FILE may be coloured. */
 bool lp_may_colour(FILE *file);

@@ -178,6 +178,25 @@ int lp_read_profile_name(const char *name, enum lp_profile *profile)
 			: lp_usage("--profile takes goroutineleak or goroutine, not %s", name);
 }
 
+int lp_read_count(const char *option, const char *text, uint64_t *count)
+{
+	char *end;
+
+	errno = 0;
+	*count = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && !*end && !errno
+		       ? LP_EXIT_OK
+		       : lp_usage("%s takes a number, not %s", option, text);
+}
+
+int lp_read_form(const char *text, bool *json)
+{
+	*json = !strcmp(text, "json");
+	return *json || !strcmp(text, "text")
+		       ? LP_EXIT_OK
+		       : lp_usage("--format takes text or json, not %s", text);
+}
+
 bool lp_may_colour(FILE *file)
 {
 	const char *terminal = getenv("TERM");

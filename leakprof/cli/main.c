@@ -42,6 +42,23 @@ static const struct lp_verb verbs[] = {
 	{"diff", "[options] BEFORE AFTER", "compare the leaks in two profiles",
 	 "  -o, --output FILE  instead, the difference as a profile for go tool pprof\n",
 	 lp_verb_diff},
+	{"rank", "[options] FILE...", "rank the sites in the profiles of a fleet",
+	 "      --min N        only sites that have so many goroutines in one profile\n"
+	 "      --top N        only the first N\n"
+	 "      --owners FILE  name owners by this CODEOWNERS file\n"
+	 "      --strip-prefix FOLDER  where the sources were built, to which its patterns are\n"
+	 "                     relative (default: where the CODEOWNERS file is)\n"
+	 "      --profile NAME as for report\n"
+	 "      --format FORM  text (default) or json\n",
+	 lp_verb_rank},
+	{"suspects", "[options] FILE", "print live goroutines that look stuck",
+	 "      --min-count N  many: so many at one site (default 100; 0: never)\n"
+	 "      --min-age TIME old: one waits for so long (default 10m; 0: never)\n"
+	 "      --since FILE   an earlier profile of the same program\n"
+	 "      --growth FACTOR  growing: so many times as many as then (default 2)\n"
+	 "      --format FORM  text (default) or json\n"
+	 "  -o, --output FILE  instead, the suspects as a profile, labelled with suspect=REASONS\n",
+	 lp_verb_suspects},
 	{"snapshot", "[options] PID", "profile a running program that has the shim loaded",
 	 "  -o, --output FILE  the profile (default leakprof.%p.pb.gz; -: standard output;\n"
 	 "                     a name that ends in .raw gets the raw snapshot)\n"
@@ -88,6 +105,12 @@ int lp_fail(int code, const char *format, ...)
 const char *lp_failure(void)
 {
 	return message;
+}
+
+void lp_complain(void)
+{
+	fprintf(stderr, "leakprof: %s\n", message);
+	message[0] = 0;
 }
 
 int lp_usage(const char *format, ...)

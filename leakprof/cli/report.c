@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "report/suspects.h"
 
 static int read_level(const char *text, int *level)
 {
@@ -38,11 +40,26 @@ static int from_snapshot(const char *output)
 	return code;
 }
 
+/* Where all goroutines are shown: that some of the live ones look stuck. */
+static void hint_at_suspects(const struct lp_report *report, const char *path)
+{
+	struct lp_suspects suspects = {.report = NULL};
+
+	if (!lp_suspects_find(&suspects, report, NULL, &LP_SUSPECT_RULES) && suspects.count)
+		printf("\n%" PRIu64
+		       " goroutine%s at %zu site%s look%s stuck: leakprof suspects %s\n",
+		       suspects.goroutines, suspects.goroutines == 1 ? "" : "s", suspects.count,
+		       suspects.count == 1 ? "" : "s", suspects.goroutines == 1 ? "s" : "", path);
+	lp_suspects_free(&suspects);
+}
+
 static int print(const struct lp_report *report, const char *path, int level)
 {
 	int r = level ? lp_report_debug(report, stdout, level)
 		      : lp_report_text(report, stdout, lp_may_colour(stdout));
 
+	if (!r && !level && report->profile == LP_PROFILE_GOROUTINE)
+		hint_at_suspects(report, path);
 	if (r == -ENOTSUP)
 		return lp_fail(LP_EXIT_INPUT,
 			       "%s is a profile, which does not hold single goroutines: take a raw "

@@ -141,6 +141,7 @@ static void locate(struct lp_collection *collection, struct lp_node *node)
 	node->main = goroutine->flags & LP_T_MAIN;
 	node->service = goroutine->flags & LP_T_SERVICE;
 	node->wait = goroutine->wait;
+	node->waits = goroutine->waits;
 	node->handle_low = (uintptr_t)goroutine->handle;
 	node->handle_high = node->handle_low + 1;
 	node->stack_low = (uintptr_t)goroutine->stack_low;
@@ -233,7 +234,7 @@ static void root(struct lp_collection *collection, uintptr_t low, uintptr_t high
 		lp_mark_root(collection->mark, low, high);
 }
 
-static struct lp_node *node_of_stack(struct lp_collection *collection, uintptr_t address)
+struct lp_node *lp_collect_stack_node(struct lp_collection *collection, uintptr_t address)
 {
 	size_t i;
 
@@ -278,7 +279,7 @@ static void root_thread_data(struct lp_collection *collection, const struct lp_t
  */
 static void root_thread_stack(struct lp_collection *collection, const struct lp_thread *thread)
 {
-	struct lp_node *node = node_of_stack(collection, thread->sp);
+	struct lp_node *node = lp_collect_stack_node(collection, thread->sp);
 	const struct lp_region *region = lp_maps_find(&collection->maps, thread->sp);
 	uintptr_t sp = thread->sp - thread->red_zone;
 
@@ -305,6 +306,7 @@ static void override_running(struct lp_collection *collection)
 		if (!node->running_sp)
 			continue;
 		node->wait = NULL;
+		node->context = NULL;
 		node->scan_low = node->running_sp;
 		node->scan_high = node->stack_high;
 		if (node->service && collection->scan_service)
@@ -325,7 +327,7 @@ static void mark_words(struct lp_collection *collection, const void *words, size
 
 static void mark_registers(struct lp_collection *collection, const struct lp_thread *thread)
 {
-	const struct lp_node *node = node_of_stack(collection, thread->sp);
+	const struct lp_node *node = lp_collect_stack_node(collection, thread->sp);
 
 	if (node && node->service && !collection->scan_service)
 		return;

@@ -19,6 +19,8 @@
 #include "core/stream.h"
 #include "core/verdict.h"
 
+#define LP_TIMERS_SIZE 16384u
+
 struct lp_history;
 struct lp_thread;
 
@@ -57,6 +59,7 @@ struct lp_collect_input {
 	bool (*is_aside)(const struct lp_goroutine *goroutine);
 	const char *suppressions[2]; /* the program's own, those of the call of a check; or NULL */
 	struct lp_history *history;  /* shared with the target; NULL: none */
+	const char *timers;	     /* /proc/self/timers, at most LP_TIMERS_SIZE; NULL: not read */
 };
 
 struct lp_pool_range {
@@ -102,6 +105,9 @@ void *lp_collect_keep(struct lp_collection *collection, const void *data, size_t
 /* Clears SIZE bytes at ADDRESS in the frozen copy: nothing is followed from there. Memory that the
  * target shares is left as it is. */
 void lp_collect_cut(struct lp_collection *collection, const void *address, size_t size);
+
+/* The node whose stack ADDRESS lies in, or NULL. */
+struct lp_node *lp_collect_stack_node(struct lp_collection *collection, uintptr_t address);
 
 /* kernel.c: pushes to WORDS what the kernel holds for the target: epoll data, timers, bytes in
  * pipes, queued signals. Returns 0, or -errno where it could not look. */

@@ -5,7 +5,8 @@
  * A goroutine is one fixed record, written when it is created and when it ends. A wait is a record
  * on the waiter's own stack, in the frame of the interposed call, published by one store into the
  * goroutine and withdrawn by another: no lock, no allocation, no system call. The snapshot reads
- * both from its frozen copy.
+ * both from its frozen copy. Of a runtime whose own memory says who waits, and where, no wait is
+ * recorded: the adapter finds a struct lp_context instead.
  *
  *     goroutine --wait--> struct lp_wait, in the wrapper's frame --frame--> wrapper's frame pointer
  *                                                                    [0] the caller's rbp
@@ -44,6 +45,12 @@ struct lp_wait {
 	void *object; /* what the adapter's kind waits on; its meaning is the adapter's */
 };
 
+/* Registers that a runtime itself keeps of a goroutine it has switched away from, as State Threads'
+ * switch code lays them out. PC is where it goes on. */
+struct lp_context {
+	uintptr_t bx, bp, r12, r13, r14, r15, sp, pc;
+};
+
 struct leakprof_label;
 struct lp_runtime;
 
@@ -53,10 +60,11 @@ struct lp_runtime;
  */
 struct lp_goroutine {
 	struct lp_wait *wait; /* NULL: not in a blocking call */
-	void *sp;	      /* annotated: where its stack was left; NULL: unknown */
-	uint32_t checked;     /* annotated: calls are checked */
-	uint32_t waits;	      /* begun so far: the same number is the very same wait */
-	uint8_t flags;	      /* enum lp_target_flag bits */
+	void *sp; /* annotated: where its stack was left; NULL: unknown. State Threads: where
+		     its stack begins */
+	uint32_t checked; /* annotated: calls are checked */
+	uint32_t waits;	  /* begun so far: the same number is the very same wait */
+	uint8_t flags;	  /* enum lp_target_flag bits */
 	uint8_t label_count;
 	uint16_t scope; /* of leak checks, that it was created in (scopes.c); 0: none */
 	uint32_t stack_size;

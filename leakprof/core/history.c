@@ -44,36 +44,43 @@ static const struct lp_past *past_of(struct walk *walk, uint32_t slot)
 	return walk->past < walk->past_end && walk->past->slot == slot ? walk->past++ : NULL;
 }
 
-static void remember(struct walk *walk, const struct lp_node *node, uint32_t agreed)
+static void remember(struct walk *walk, const struct lp_past *now)
 {
-	if (!walk->next || walk->next_count == LP_HISTORY_MAX)
-		return;
-	walk->next[walk->next_count++] = (struct lp_past){.id = node->goroutine->id,
-							  .slot = node->goroutine->slot,
-							  .waits = node->goroutine->waits,
-							  .agreed = agreed,
-							  .reported = node->leaked};
+	if (walk->next && walk->next_count < LP_HISTORY_MAX)
+		walk->next[walk->next_count++] = *now;
+}
+
+/* Whether NODE still is in the wait that is known of it, as far as can be told. */
+static bool is_same(const struct lp_past *past, const struct lp_node *node)
+{
+	if (!past || past->id != node->goroutine->id)
+		return false;
+	return node->unsure || (past->waits == node->waits && node->rule != LP_RULE_LIVE);
 }
 
 static void judge(struct walk *walk, struct lp_node *node)
 {
 	const struct lp_collect_input *input = walk->collection->input;
 	const struct lp_past *past = past_of(walk, node->goroutine->slot);
-	bool same = past && past->id == node->goroutine->id &&
-		    past->waits == node->goroutine->waits && node->rule != LP_RULE_LIVE;
-	uint32_t agreed = (same ? past->agreed : 0) + !node->live;
+	bool same = is_same(past, node);
+	bool reported = same && past->reported;
+	struct lp_past now = {.id = node->goroutine->id,
+			      .slot = node->goroutine->slot,
+			      .waits = same ? past->waits : node->waits,
+			      .agreed = (same ? past->agreed : 0) + !node->live};
 
 	if (past && past->reported && !same)
 		walk->contradictions++;
-	if (same && past->reported)
+	if (reported && !node->unsure && !node->waits_uncounted)
 		node->leaked = true;
 	else
-		node->leaked = !node->live && (agreed >= input->options->confirm ||
+		node->leaked = !node->live && (now.agreed >= input->options->confirm ||
 					       input->trigger == LP_TRIGGER_EXIT ||
 					       input->trigger == LP_TRIGGER_CHECK);
 	walk->unconfirmed += !node->live && !node->leaked;
-	if (node->leaked || !node->live)
-		remember(walk, node, agreed);
+	now.reported = reported || node->leaked;
+	if (now.reported || !node->live || (same && node->unsure))
+		remember(walk, &now);
 }
 
 static void tell(struct lp_collection *collection, const struct walk *walk, uint64_t contradictions)

@@ -9,9 +9,15 @@
  *     something seems to reach it       so what reaches it now is a stale word
  *     was reported, has run since       a contradiction: counted and shown, as it is our bug
  *
- * "The very same wait" is the goroutine's id and its count of waits. At exit nothing runs any more,
- * so one snapshot is all the confirmation that there can be; a leak check of the program itself
- * wants its answer at once, too.
+ * "The very same wait" is the goroutine's id and its count of waits. Where nobody counts them
+ * (State Threads, unless CONFIRM is more than one) it is the same place: registers and object. Then
+ * one that ran and came back there is taken for one that stayed, and so
+ *
+ *     was reported, same place, but now something seems to reach it    live, and no contradiction
+ *
+ * One that its adapter could not tell of this time keeps what was known of it. At exit nothing runs
+ * any more, so one snapshot is all the confirmation that there can be; a leak check of the program
+ * itself wants its answer at once, too.
  */
 #ifndef LP_CORE_HISTORY_H
 #define LP_CORE_HISTORY_H

@@ -10,6 +10,7 @@
  * makes the collection blind: it reports nothing, and says why.
  */
 #include <errno.h>
+#include <linux/magic.h>
 #include <mqueue.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -175,12 +176,21 @@ static void scan_epoll(struct kernel_scan *scan, uint32_t fd)
 		lp_collect_blind(scan->collection, "an epoll set cannot be looked into");
 }
 
-/* "signal: 60/00007fff86e452a8": the target's own file, as timers are not inherited. */
+/*
+ * "signal: 60/00007fff86e452a8": the target's own file, as timers are not inherited. Read by the
+ * target itself, as nobody else may where it has changed its user; where it could not, by us.
+ */
 static void scan_timers(struct kernel_scan *scan)
 {
+	const char *timers = scan->collection->input->timers;
 	char path[64];
 	int r;
 
+	if (timers) {
+		memcpy(scan->buffer, timers, strlen(timers) + 1);
+		push_keyed(scan, "signal: ", '/');
+		return;
+	}
 	append(append_number(append(path, "/proc/"), scan->collection->input->proc_pid), "/timers");
 	r = push_keyed_file(scan, path, "signal: ", '/');
 	/* Not every kernel has the file; where it is hidden (hidepid), our own is there. */
@@ -278,32 +288,13 @@ static void scan_eventfd(struct kernel_scan *scan, uint32_t fd)
 		lp_collect_blind(scan->collection, "an eventfd cannot be looked at");
 }
 
-/* A descriptor with a name in the file system. */
-static void scan_file(struct kernel_scan *scan, int fd)
-{
-	struct statfs file_system;
-	struct stat status;
-
-	if (LP_SYS2(SYS_fstat, fd, &status) < 0)
-		return;
-	if (S_ISFIFO(status.st_mode))
-		scan_pipe(scan, fd);
-	else if (S_ISREG(status.st_mode) && LP_SYS2(SYS_fstatfs, fd, &file_system) >= 0 &&
-		 file_system.f_type == MQUEUE_MAGIC)
-		scan_message_queue(scan, fd);
-}
-
-static void scan_descriptor(struct kernel_scan *scan, const char *name)
+/* What has no type (to some kernels: a file of anon_inodefs), but a name in /proc. */
+static void scan_nameless(struct kernel_scan *scan, uint32_t fd)
 {
 	char path[64];
 	char link[64];
-	uint32_t fd = 0;
 	long n;
 
-	for (; *name >= '0' && *name <= '9'; name++)
-		fd = fd * 10 + (uint32_t)(*name - '0');
-	if (*name || (int)fd == scan->pipe[0] || (int)fd == scan->pipe[1])
-		return;
 	append_number(append(path, "/proc/self/fd/"), fd);
 	n = LP_SYS3(SYS_readlink, path, link, sizeof(link) - 1);
 	if (n <= 0) {
@@ -311,11 +302,7 @@ static void scan_descriptor(struct kernel_scan *scan, const char *name)
 		return;
 	}
 	link[n] = 0;
-	if (!strncmp(link, "pipe:", 5) || link[0] == '/')
-		scan_file(scan, (int)fd);
-	else if (!strncmp(link, "socket:", 7))
-		scan_socket(scan, (int)fd);
-	else if (!strcmp(link, "anon_inode:[eventpoll]"))
+	if (!strcmp(link, "anon_inode:[eventpoll]"))
 		scan_epoll(scan, fd);
 	else if (!strcmp(link, "anon_inode:[eventfd]"))
 		scan_eventfd(scan, fd);
@@ -324,6 +311,42 @@ static void scan_descriptor(struct kernel_scan *scan, const char *name)
 			scan->collection,
 			"io_uring is in use, and user data of its requests cannot be seen: set "
 			"trust_kernel=1 if a request is never all that points to something");
+}
+
+static void scan_file(struct kernel_scan *scan, int fd)
+{
+	struct statfs file_system;
+
+	if (LP_SYS2(SYS_fstatfs, fd, &file_system) < 0)
+		return;
+	if (file_system.f_type == MQUEUE_MAGIC)
+		scan_message_queue(scan, fd);
+	else if (file_system.f_type == ANON_INODE_FS_MAGIC)
+		scan_nameless(scan, (uint32_t)fd);
+}
+
+/* The target is stopped: names in /proc are looked up for what needs them only. */
+static void scan_descriptor(struct kernel_scan *scan, const char *name)
+{
+	struct stat status;
+	uint32_t fd = 0;
+	long r;
+
+	for (; *name >= '0' && *name <= '9'; name++)
+		fd = fd * 10 + (uint32_t)(*name - '0');
+	if (*name || (int)fd == scan->pipe[0] || (int)fd == scan->pipe[1])
+		return;
+	r = LP_SYS2(SYS_fstat, fd, &status);
+	if (r < 0)
+		scan->error = (int)r;
+	else if (S_ISFIFO(status.st_mode))
+		scan_pipe(scan, (int)fd);
+	else if (S_ISSOCK(status.st_mode))
+		scan_socket(scan, (int)fd);
+	else if (S_ISREG(status.st_mode))
+		scan_file(scan, (int)fd);
+	else if (!(status.st_mode & S_IFMT))
+		scan_nameless(scan, fd);
 }
 
 static void scan_descriptors(struct kernel_scan *scan)

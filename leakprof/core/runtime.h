@@ -4,8 +4,8 @@
  * adapter.
  *
  * In the target an adapter interposes the library's public calls and tells the registry who is
- * created, who ends, and who waits. In the snapshot, on the frozen copy, it answers the questions
- * of struct lp_adapter from the library's own state.
+ * created, who ends, and, unless the library's memory tells it, who waits. In the snapshot, on the
+ * frozen copy, it answers the questions of struct lp_adapter from the library's own state.
  */
 #ifndef LP_CORE_RUNTIME_H
 #define LP_CORE_RUNTIME_H
@@ -18,6 +18,7 @@ struct lp_adapter;
 struct lp_collection;
 struct lp_goroutine;
 struct lp_node;
+struct lp_wait_kind;
 
 struct lp_runtime {
 	const struct lp_adapter *adapter;
@@ -38,13 +39,18 @@ struct lp_adapter {
 	 * OS threads. Called in the target. */
 	void (*yield)(void);
 
+	/* What GOROUTINE waits in, as the library has it at the moment; NULL: it does not. For
+	 * statistics, called in the target, or in a process that shares its memory. Where it is
+	 * NULL goroutines tell by their wait. */
+	const struct lp_wait_kind *(*peek)(const struct lp_goroutine *goroutine);
+
 	/* An address in the library's code or data: its loaded object is no root. 0: not loaded. */
 	uintptr_t (*address)(void);
 
 	/*
-	 * Where the stack and the control block of NODE are. stack_*, scan_*, handle_* and wait
-	 * come filled from the goroutine's record and its wait; the adapter corrects what the
-	 * library knows better.
+	 * Where the stack and the control block of NODE are. stack_*, scan_*, handle_*, wait and
+	 * waits come filled from the goroutine's record and its wait; the adapter corrects what the
+	 * library knows better, and sets context where the library has saved registers.
 	 */
 	void (*locate)(struct lp_collection *collection, struct lp_node *node);
 

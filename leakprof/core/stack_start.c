@@ -43,6 +43,22 @@ static bool from_wait(const struct lp_node *node, struct lp_raw_stack *stack)
 	return true;
 }
 
+/* What the runtime saved when it switched away. */
+static bool from_context(const struct lp_node *node, struct lp_raw_stack *stack)
+{
+	const struct lp_context *context = node->context;
+
+	*stack = (struct lp_raw_stack){.pc = context->pc,
+				       .sp = context->sp,
+				       .bp = context->bp,
+				       .bx = context->bx,
+				       .r12 = context->r12,
+				       .r13 = context->r13,
+				       .r14 = context->r14,
+				       .r15 = context->r15};
+	return context->sp >= node->stack_low && context->sp < node->scan_high;
+}
+
 /* --- Running --- */
 
 static const struct lp_thread *thread_on(const struct lp_collection *collection,
@@ -85,8 +101,10 @@ static bool from_thread(const struct lp_collection *collection, const struct lp_
 		from_registers(thread, stack);
 		return true;
 	}
-	/* A call of ours, whose frame begins at SP: frame pointer, return address. */
-	frame = (const uintptr_t *)thread->sp;
+	/* In a call of ours. */
+	frame = (const uintptr_t *)((const struct lp_saved *)thread->sp)->bp;
+	if ((uintptr_t)frame < thread->sp || (uintptr_t)(frame + 2) > node->scan_high)
+		return false;
 	stack->bp = frame[0];
 	stack->pc = frame[1];
 	stack->sp = (uintptr_t)(frame + 2);
@@ -153,6 +171,8 @@ bool lp_stack_start(const struct lp_collection *collection, const struct lp_node
 {
 	if (node->state == LP_STATE_RUNNING)
 		return from_thread(collection, node, stack);
+	if (node->context)
+		return from_context(node, stack);
 	if (node->wait)
 		return from_wait(node, stack);
 	return from_switch(collection, node, stack);

@@ -187,8 +187,9 @@ struct lp_raw_goroutine {
 
 /*
  * Where to start unwinding: the frame that called the blocking function, as if that had just
- * returned. SP .. SP+LENGTH is copied at OFFSET of LP_SEC_STACK_BYTES. Goroutines whose return
- * addresses agree share one. PC is a return address: the call site is PC - 1.
+ * returned; or where the runtime itself left the goroutine, in its own code. SP .. SP+LENGTH is
+ * copied at OFFSET of LP_SEC_STACK_BYTES. Goroutines whose return addresses agree share one. PC is
+ * a return address: the call site is PC - 1.
  */
 struct lp_raw_stack {
 	uint64_t pc, sp, bp, bx, r12, r13, r14, r15;

@@ -452,6 +452,16 @@ static void add_labels(struct writer *writer, const struct lp_goroutine *gorouti
 	}
 }
 
+/* Some runtimes ask a clock that the program may have set or faked. */
+static uint64_t plausible_since(const struct writer *writer, const struct lp_node *node)
+{
+	uint64_t created = node->goroutine->created_ns;
+
+	if (!node->since_ns || node->since_ns > writer->collection->input->time_ns)
+		return 0;
+	return node->since_ns < created ? created : node->since_ns;
+}
+
 static void add_goroutine(struct writer *writer, struct lp_vec *goroutines,
 			  const struct lp_node *node)
 {
@@ -460,7 +470,7 @@ static void add_goroutine(struct writer *writer, struct lp_vec *goroutines,
 		.id = goroutine->id,
 		.creator = goroutine->creator,
 		.created_ns = goroutine->created_ns,
-		.wait_since_ns = node->since_ns,
+		.wait_since_ns = plausible_since(writer, node),
 		.entry_pc = (uintptr_t)goroutine->entry,
 		.created_pc = (uintptr_t)goroutine->created_pc,
 		.stack_bytes = node->main ? 0 : node->stack_high - node->stack_low,

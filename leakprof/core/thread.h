@@ -19,6 +19,18 @@ struct lp_timed_call {
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
 };
 
+/* Callee-saved registers, in the frame of a function that collects: what they hold may be in use by
+ * its callers. It is where SP of its thread is: frames from the record up count. */
+struct lp_saved {
+	uintptr_t bx, bp, r12, r13, r14, r15;
+};
+
+#define LP_SAVE_REGISTERS(saved)                                                                   \
+	__asm__ volatile("movq %%rbx, %0\n\tmovq %%rbp, %1\n\tmovq %%r12, %2\n\t"                  \
+			 "movq %%r13, %3\n\tmovq %%r14, %4\n\tmovq %%r15, %5"                      \
+			 : "=m"((saved)->bx), "=m"((saved)->bp), "=m"((saved)->r12),               \
+			   "=m"((saved)->r13), "=m"((saved)->r14), "=m"((saved)->r15))
+
 struct lp_thread {
 	uint32_t used;
 	int tid;
@@ -38,6 +50,7 @@ struct lp_thread {
 	bool stopped;
 	uintptr_t sp;
 	uintptr_t red_zone;	   /* bytes below SP that are in use too */
+	uintptr_t pc;		   /* 0: in a call of ours */
 	uintptr_t thread_pointer;  /* fs base: the thread descriptor */
 	const uint64_t *registers; /* general ones */
 	size_t register_count;

@@ -31,10 +31,14 @@ struct lp_node {
 	uint64_t since_ns;    /* when its wait began; 0: unknown */
 	uintptr_t handle_low; /* its handle: the control block */
 	uintptr_t handle_high;
-	const struct lp_wait *wait; /* registers of a parked node; NULL: none were saved */
-	bool handle_wakes;	    /* whoever holds the handle can wake it */
-	bool service;		    /* the runtime's own: no verdict, no root */
-	bool gone;		    /* it has ended: kept to be recognised as an owner */
+	const struct lp_wait *wait;	  /* registers of a parked node; NULL: none were saved */
+	const struct lp_context *context; /* those that its runtime saved; NULL: WAIT has them */
+	uint32_t waits;			  /* with id: the very same wait (history.h) */
+	bool waits_uncounted; /* equal WAITS mean the same place; it may have run and come back */
+	bool unsure;	      /* live, as it cannot be told; that does not mean that it ran */
+	bool handle_wakes;    /* whoever holds the handle can wake it */
+	bool service;	      /* the runtime's own: no verdict, no root */
+	bool gone;	      /* it has ended: kept to be recognised as an owner */
 	bool main;
 	bool live;
 	bool leaked;  /* reported: see history.h */

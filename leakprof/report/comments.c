@@ -10,7 +10,7 @@
  *     runtime CREATED FINISHED NAME
  *     figure NAME VALUE
  *     states RUNNING RUNNABLE WAITING IO SLEEPING
- *     site OLDEST_NS STACK_BYTES HEAP_BYTES      one for each sample, in their order
+ *     site OLDEST_NS STACK_BYTES HEAP_BYTES STATE    one for each sample, in their order
  *     note SEVERITY TEXT
  */
 #include <inttypes.h>
@@ -64,9 +64,9 @@ void lp_report_write_comments(const struct lp_report *report,
 		   report->states[LP_STATE_WAITING], report->states[LP_STATE_IO],
 		   report->states[LP_STATE_SLEEP]);
 	for (i = 0; i < report->site_count; i++)
-		write_line(&sink, "site %" PRIu64 " %" PRIu64 " %" PRIu64,
+		write_line(&sink, "site %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu32,
 			   report->sites[i].oldest_ns, report->sites[i].stack_bytes,
-			   report->sites[i].heap_bytes);
+			   report->sites[i].heap_bytes, report->sites[i].state);
 	for (i = 0; i < report->note_count; i++)
 		write_line(&sink, "note %d %s", (int)report->notes[i].severity,
 			   report->notes[i].text);
@@ -146,7 +146,7 @@ static void read_states(struct lp_report *report, const char *values)
 		memset(states, 0, sizeof(report->states));
 }
 
-/* For the next site that has no oldest time and sizes yet: load_profile.c made the sites before. */
+/* For the next site that has no facts yet: profile.c made the sites before. */
 static void read_site(struct lp_report *report, const char *values)
 {
 	struct lp_site *site;
@@ -155,9 +155,11 @@ static void read_site(struct lp_report *report, const char *values)
 		return;
 	/* A profile has no goroutines: the count serves as the cursor while it is read. */
 	site = &report->sites[report->goroutine_count++];
-	if (sscanf(values, "%" SCNu64 " %" SCNu64 " %" SCNu64, &site->oldest_ns, &site->stack_bytes,
-		   &site->heap_bytes) != 3)
+	if (sscanf(values, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu32, &site->oldest_ns,
+		   &site->stack_bytes, &site->heap_bytes, &site->state) < 3)
 		site->oldest_ns = site->stack_bytes = site->heap_bytes = 0;
+	if (site->state > LP_STATE_SLEEP)
+		site->state = 0;
 }
 
 static void read_note(struct lp_report *report, const char *values)

@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See debuginfo.h. Opening reads only the top entry of every compilation unit, for its address
- * ranges. A unit that is asked for is read once into two sorted arrays: scopes (functions and
- * inlined calls, with their nesting depth) and lines.
+ * See debuginfo.h. Most of the debug information of a large program is never asked for, so each
+ * step reads only what leads to the next one:
+ *
+ *     open        the top entry of every unit, for its ranges of addresses
+ *     a unit      its functions' ranges, what is in a function is stepped over; its lines
+ *     a function  its name and its inlined calls
+ *
+ * An address is then found by three binary searches and a look at one function's scopes.
+ *
+ * A damaged file may have entries that lead back, or ranges that overlap without end: entries are
+ * visited in the order of the file only, and each search of ranges ends where none reaches.
  *
  * libdwarf 20210528 and 0.x differ in dwarf_init_path only, as far as is used here. DWARF 5 range
- * lists need calls of their own in both.
+ * lists need calls of their own in both. Neither is asked to keep account of what it allocates,
+ * which takes most of its time: all that it gives out is given back here.
  */
 #include <dwarf.h>
 #include <libdwarf.h>
@@ -19,51 +28,68 @@
 #define DEPTH_MAX 256
 #define REFERENCE_MAX 8 /* abstract origin of a specification of ... */
 
+/* LOW .. HIGH belongs to the unit or function number INDEX. */
+struct range {
+	uint64_t low;
+	uint64_t high;
+	uint64_t reach; /* once sorted: the highest end up to here */
+	uint32_t index;
+};
+
+struct ranges {
+	struct range *data;
+	size_t count;
+};
+
+/* A function or a call that was inlined into it, where its code is. Strings are libdwarf's. */
 struct scope {
 	uint64_t low;
 	uint64_t high;
 	const char *name;
 	const char *system_name;
-	const char *call_file; /* NULL: not inlined */
+	int64_t call_file;
 	int64_t call_line;
 	int64_t start_line;
-	unsigned depth;
+};
+
+struct function {
+	Dwarf_Off die;
+	bool loaded;
+	struct scope names;    /* the function's own */
+	struct scope *inlined; /* callers before what is inlined in them */
+	size_t inlined_count;
 };
 
 struct line {
 	uint64_t address;
-	const char *file;
-	int64_t line;
+	uint32_t file;
+	uint32_t line;
 	bool end; /* of a sequence: what follows belongs to nothing */
 };
 
 struct unit {
 	Dwarf_Off die;
+	Dwarf_Half version;
 	bool loaded;
-	struct scope *scopes;
-	size_t scope_count;
+	bool nested; /* functions inside functions were looked for */
+	uint64_t base;
+	struct function *functions;
+	size_t function_count;
+	struct ranges ranges;
 	struct line *lines;
 	size_t line_count;
 	char **files;
 	Dwarf_Signed file_count;
-	Dwarf_Half version;
-};
-
-struct unit_range {
-	uint64_t low;
-	uint64_t high;
-	uint32_t unit;
 };
 
 struct lp_dwarf {
 	Dwarf_Debug debug;
 	struct unit *units;
 	size_t unit_count;
-	struct unit_range *ranges;
-	size_t range_count;
-	char **strings;
-	size_t string_count;
+	struct ranges ranges;
 };
+
+/* --- Arrays --- */
 
 /* Makes room for one more element at a power of two. */
 static bool grow(void *array, size_t count, size_t element)
@@ -80,34 +106,53 @@ static bool grow(void *array, size_t count, size_t element)
 	return true;
 }
 
-/* Keeps a copy of TEXT as long as DWARF. */
-static const char *keep(struct lp_dwarf *dwarf, const char *text)
+static void add_range(struct ranges *ranges, uint64_t low, uint64_t high, size_t index)
 {
-	char *copy;
-
-	if (!grow(&dwarf->strings, dwarf->string_count, sizeof(*dwarf->strings)))
-		return "";
-	copy = strdup(text);
-	if (!copy)
-		return "";
-	dwarf->strings[dwarf->string_count++] = copy;
-	return copy;
+	if (grow(&ranges->data, ranges->count, sizeof(*ranges->data)))
+		ranges->data[ranges->count++] = (struct range){low, high, 0, (uint32_t)index};
 }
 
-/* Takes "folder/.." out of PATH: compilers join the build folder and a relative name. */
-static void shorten(char *path)
+static int by_low(const void *a, const void *b)
 {
-	char *dots;
+	const struct range *x = a;
+	const struct range *y = b;
 
-	while ((dots = strstr(path, "/../"))) {
-		char *folder = dots;
+	return (x->low > y->low) - (x->low < y->low);
+}
 
-		while (folder > path && folder[-1] != '/')
-			folder--;
-		if (folder == path || !strncmp(folder, "../", 3))
-			return;
-		memmove(folder, dots + 4, strlen(dots + 4) + 1);
+static void sort_ranges(struct ranges *ranges)
+{
+	uint64_t reach = 0;
+	size_t i;
+
+	if (ranges->count)
+		qsort(ranges->data, ranges->count, sizeof(*ranges->data), by_low);
+	for (i = 0; i < ranges->count; i++) {
+		if (ranges->data[i].high > reach)
+			reach = ranges->data[i].high;
+		ranges->data[i].reach = reach;
 	}
+}
+
+/* The range with the highest start that holds ADDRESS. Ranges overlap only where a linker left
+ * empty ones at low addresses. */
+static const struct range *find_range(const struct ranges *ranges, uint64_t address)
+{
+	size_t low = 0;
+	size_t high = ranges->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (ranges->data[middle].low <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	while (low-- > 0 && ranges->data[low].reach > address)
+		if (address < ranges->data[low].high)
+			return &ranges->data[low];
+	return NULL;
 }
 
 /* --- Attributes --- */
@@ -132,18 +177,18 @@ static int64_t get_number(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half numb
 	return (int64_t)value;
 }
 
+/* It lives as long as DWARF. */
 static const char *get_string(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number)
 {
 	Dwarf_Attribute attribute;
-	const char *kept = NULL;
-	char *text;
+	char *text = NULL;
 
 	if (!get_attribute(die, number, &attribute))
 		return NULL;
-	if (dwarf_formstring(attribute, &text, NULL) == DW_DLV_OK)
-		kept = keep(dwarf, text);
+	if (dwarf_formstring(attribute, &text, NULL) != DW_DLV_OK)
+		text = NULL;
 	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-	return kept;
+	return text;
 }
 
 /* The entry that attribute NUMBER of DIE refers to; false: none. */
@@ -273,10 +318,7 @@ static void add_unit_range(void *context, uint64_t low, uint64_t high)
 {
 	struct lp_dwarf *dwarf = context;
 
-	if (!grow(&dwarf->ranges, dwarf->range_count, sizeof(*dwarf->ranges)))
-		return;
-	dwarf->ranges[dwarf->range_count++] =
-		(struct unit_range){low, high, (uint32_t)dwarf->unit_count - 1};
+	add_range(&dwarf->ranges, low, high, dwarf->unit_count - 1);
 }
 
 static void add_unit(struct lp_dwarf *dwarf, Dwarf_Half version)
@@ -286,20 +328,13 @@ static void add_unit(struct lp_dwarf *dwarf, Dwarf_Half version)
 
 	if (dwarf_siblingof_b(dwarf->debug, NULL, 1, &die, NULL) != DW_DLV_OK)
 		return;
+	unit.base = base_of(die);
 	if (dwarf_dieoffset(die, &unit.die, NULL) == DW_DLV_OK &&
 	    grow(&dwarf->units, dwarf->unit_count, sizeof(*dwarf->units))) {
 		dwarf->units[dwarf->unit_count++] = unit;
-		each_range(dwarf, die, version, base_of(die), add_unit_range, dwarf);
+		each_range(dwarf, die, version, unit.base, add_unit_range, dwarf);
 	}
 	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
-}
-
-static int by_low(const void *a, const void *b)
-{
-	const struct unit_range *x = a;
-	const struct unit_range *y = b;
-
-	return (x->low > y->low) - (x->low < y->low);
 }
 
 static void read_units(struct lp_dwarf *dwarf)
@@ -319,25 +354,27 @@ static void read_units(struct lp_dwarf *dwarf)
 				      &address_size, &length_size, &extension_size, &signature,
 				      &type_offset, &next, &type, NULL) == DW_DLV_OK)
 		add_unit(dwarf, version);
-	if (dwarf->range_count)
-		qsort(dwarf->ranges, dwarf->range_count, sizeof(*dwarf->ranges), by_low);
+	sort_ranges(&dwarf->ranges);
 }
 
 /* Without a handler, a call that is given no place for its error aborts the process. Results say
  * enough. */
 static void ignore_error(Dwarf_Error error, Dwarf_Ptr argument)
 {
-	(void)error;
-	(void)argument;
+	const struct lp_dwarf *dwarf = argument;
+
+	if (dwarf->debug)
+		dwarf_dealloc(dwarf->debug, error, DW_DLA_ERROR);
 }
 
-static int init_path(const char *path, Dwarf_Debug *debug)
+static int init_path(const char *path, struct lp_dwarf *dwarf)
 {
 #ifdef LP_LIBDWARF_2021
-	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, ignore_error, NULL,
-			       debug, NULL, 0, NULL, NULL);
+	return dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, ignore_error, dwarf,
+			       &dwarf->debug, NULL, 0, NULL, NULL);
 #else
-	return dwarf_init_path(path, NULL, 0, DW_GROUPNUMBER_ANY, ignore_error, NULL, debug, NULL);
+	return dwarf_init_path(path, NULL, 0, DW_GROUPNUMBER_ANY, ignore_error, dwarf,
+			       &dwarf->debug, NULL);
 #endif
 }
 
@@ -356,15 +393,41 @@ struct lp_dwarf *lp_dwarf_open(const char *path)
 
 	if (!dwarf)
 		return NULL;
-	if (init_path(path, &dwarf->debug) != DW_DLV_OK || !dwarf->debug) {
+	dwarf_set_de_alloc_flag(0);
+	if (init_path(path, dwarf) != DW_DLV_OK || !dwarf->debug) {
 		free(dwarf);
 		return NULL;
 	}
 	read_units(dwarf);
-	if (dwarf->range_count)
+	if (dwarf->ranges.count)
 		return dwarf;
 	lp_dwarf_close(dwarf);
 	return NULL;
+}
+
+static void free_functions(struct unit *unit)
+{
+	size_t i;
+
+	for (i = 0; i < unit->function_count; i++)
+		free(unit->functions[i].inlined);
+	free(unit->functions);
+	free(unit->ranges.data);
+	unit->functions = NULL;
+	unit->function_count = 0;
+	unit->ranges = (struct ranges){0};
+}
+
+static void free_unit(struct lp_dwarf *dwarf, struct unit *unit)
+{
+	Dwarf_Signed i;
+
+	free_functions(unit);
+	free(unit->lines);
+	for (i = 0; i < unit->file_count; i++)
+		dwarf_dealloc(dwarf->debug, unit->files[i], DW_DLA_STRING);
+	if (unit->file_count)
+		dwarf_dealloc(dwarf->debug, unit->files, DW_DLA_LIST);
 }
 
 void lp_dwarf_close(struct lp_dwarf *dwarf)
@@ -373,37 +436,182 @@ void lp_dwarf_close(struct lp_dwarf *dwarf)
 
 	if (!dwarf)
 		return;
-	for (i = 0; i < dwarf->unit_count; i++) {
-		free(dwarf->units[i].scopes);
-		free(dwarf->units[i].lines);
-	}
-	for (i = 0; i < dwarf->string_count; i++)
-		free(dwarf->strings[i]);
+	for (i = 0; i < dwarf->unit_count; i++)
+		free_unit(dwarf, &dwarf->units[i]);
 	finish(dwarf->debug);
 	free(dwarf->units);
-	free(dwarf->ranges);
-	free(dwarf->strings);
+	free(dwarf->ranges.data);
 	free(dwarf);
 }
 
-/* --- Reading a unit --- */
+/* --- Walking entries --- */
 
-struct scope_context {
+struct walk {
 	struct lp_dwarf *dwarf;
 	struct unit *unit;
+	struct function *function;
+	bool nested;
+	Dwarf_Off last; /* where the last entry was */
+	void (*visit)(struct walk *walk, Dwarf_Die die, Dwarf_Half tag);
+	bool (*descend)(const struct walk *walk, Dwarf_Half tag);
+	/* For visit_call. */
 	struct scope scope;
 };
 
-static void add_scope(void *context, uint64_t low, uint64_t high)
+/* Whether DIE lies behind all that were visited: what leads back ends the walk. */
+static bool advances(struct walk *walk, Dwarf_Die die)
 {
-	struct scope_context *add = context;
-	struct unit *unit = add->unit;
+	Dwarf_Off offset;
 
-	if (!grow(&unit->scopes, unit->scope_count, sizeof(*unit->scopes)))
+	if (dwarf_dieoffset(die, &offset, NULL) != DW_DLV_OK || offset <= walk->last)
+		return false;
+	walk->last = offset;
+	return true;
+}
+
+/* Visits the entries below PARENT, in the order of the file. */
+static void walk_below(struct walk *walk, Dwarf_Die parent, unsigned depth)
+{
+	Dwarf_Debug debug = walk->dwarf->debug;
+	Dwarf_Die die;
+	Dwarf_Die next;
+
+	if (depth >= DEPTH_MAX || dwarf_child(parent, &die, NULL) != DW_DLV_OK)
 		return;
-	add->scope.low = low;
-	add->scope.high = high;
-	unit->scopes[unit->scope_count++] = add->scope;
+	while (advances(walk, die)) {
+		Dwarf_Half tag = 0;
+
+		dwarf_tag(die, &tag, NULL);
+		walk->visit(walk, die, tag);
+		if (walk->descend(walk, tag))
+			walk_below(walk, die, depth + 1);
+		if (dwarf_siblingof_b(debug, die, 1, &next, NULL) != DW_DLV_OK)
+			break;
+		dwarf_dealloc(debug, die, DW_DLA_DIE);
+		die = next;
+	}
+	dwarf_dealloc(debug, die, DW_DLA_DIE);
+}
+
+/* --- A unit's functions --- */
+
+static void add_function_range(void *context, uint64_t low, uint64_t high)
+{
+	struct unit *unit = context;
+
+	add_range(&unit->ranges, low, high, unit->function_count - 1);
+}
+
+static void visit_function(struct walk *walk, Dwarf_Die die, Dwarf_Half tag)
+{
+	struct unit *unit = walk->unit;
+	size_t before = unit->ranges.count;
+
+	if (tag != DW_TAG_subprogram ||
+	    !grow(&unit->functions, unit->function_count, sizeof(*unit->functions)))
+		return;
+	unit->functions[unit->function_count++] = (struct function){.die = walk->last};
+	each_range(walk->dwarf, die, unit->version, unit->base, add_function_range, unit);
+	/* A declaration, or one that is inlined everywhere. */
+	if (unit->ranges.count == before)
+		unit->function_count--;
+}
+
+static bool may_hold_functions(const struct walk *walk, Dwarf_Half tag)
+{
+	return tag == DW_TAG_namespace || tag == DW_TAG_class_type ||
+	       tag == DW_TAG_structure_type || tag == DW_TAG_module ||
+	       (walk->nested && (tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block));
+}
+
+static void read_functions(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, bool nested)
+{
+	struct walk walk = {
+		.dwarf = dwarf,
+		.unit = unit,
+		.nested = nested,
+		.visit = visit_function,
+		.descend = may_hold_functions,
+	};
+
+	free_functions(unit);
+	unit->nested = nested;
+	walk_below(&walk, die, 0);
+	sort_ranges(&unit->ranges);
+}
+
+/* --- A unit's lines --- */
+
+/* Takes "folder/.." out of PATH: compilers join the build folder and a relative name. */
+static void shorten(char *path)
+{
+	char *dots;
+
+	while ((dots = strstr(path, "/../"))) {
+		char *folder = dots;
+
+		while (folder > path && folder[-1] != '/')
+			folder--;
+		if (folder == path || !strncmp(folder, "../", 3))
+			return;
+		memmove(folder, dots + 4, strlen(dots + 4) + 1);
+	}
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct line *x = a;
+	const struct line *y = b;
+
+	if (x->address != y->address)
+		return x->address < y->address ? -1 : 1;
+	/* Where one sequence ends and another begins, the beginning counts. */
+	return (int)y->end - (int)x->end;
+}
+
+static struct line read_line(Dwarf_Line entry)
+{
+	Dwarf_Unsigned file = 0;
+	Dwarf_Unsigned number = 0;
+	Dwarf_Addr address = 0;
+	Dwarf_Bool end = 0;
+
+	dwarf_lineaddr(entry, &address, NULL);
+	dwarf_line_srcfileno(entry, &file, NULL);
+	dwarf_lineno(entry, &number, NULL);
+	dwarf_lineendsequence(entry, &end, NULL);
+	return (struct line){address, (uint32_t)file, (uint32_t)number, end};
+}
+
+static void read_lines(struct unit *unit, Dwarf_Die die)
+{
+	Dwarf_Line_Context context;
+	Dwarf_Line *entries;
+	Dwarf_Signed count;
+	Dwarf_Unsigned version;
+	Dwarf_Small tables;
+	Dwarf_Signed i;
+
+	if (dwarf_srclines_b(die, &version, &tables, &context, NULL) != DW_DLV_OK)
+		return;
+	if (dwarf_srclines_from_linecontext(context, &entries, &count, NULL) == DW_DLV_OK) {
+		unit->lines = calloc((size_t)count + 1, sizeof(*unit->lines));
+		for (i = 0; unit->lines && i < count; i++)
+			unit->lines[unit->line_count++] = read_line(entries[i]);
+	}
+	dwarf_srclines_dealloc_b(context);
+	if (unit->line_count)
+		qsort(unit->lines, unit->line_count, sizeof(*unit->lines), by_address);
+}
+
+static void read_files(struct unit *unit, Dwarf_Die die)
+{
+	Dwarf_Signed i;
+
+	if (dwarf_srcfiles(die, &unit->files, &unit->file_count, NULL) != DW_DLV_OK)
+		unit->file_count = 0;
+	for (i = 0; i < unit->file_count; i++)
+		shorten(unit->files[i]);
 }
 
 /* File NUMBER of an attribute: counted from 0 in DWARF 5, from 1 before. */
@@ -413,6 +621,34 @@ static const char *file_name(const struct unit *unit, int64_t number)
 
 	return i >= 0 && i < unit->file_count ? unit->files[i] : "";
 }
+
+/* Where ADDRESS lies among the functions of UNIT. C has none inside others but for an extension of
+ * gcc's: these are looked for where nothing else is found. */
+static const struct range *find_function(struct lp_dwarf *dwarf, struct unit *unit,
+					 uint64_t address)
+{
+	const struct range *found = find_range(&unit->ranges, address);
+	Dwarf_Die die;
+
+	if (found || (unit->loaded && unit->nested) ||
+	    dwarf_offdie_b(dwarf->debug, unit->die, 1, &die, NULL) != DW_DLV_OK)
+		return found;
+	if (!unit->loaded) {
+		read_files(unit, die);
+		read_lines(unit, die);
+		read_functions(dwarf, unit, die, false);
+		unit->loaded = true;
+		found = find_range(&unit->ranges, address);
+	}
+	if (!found) {
+		read_functions(dwarf, unit, die, true);
+		found = find_range(&unit->ranges, address);
+	}
+	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
+	return found;
+}
+
+/* --- A function's scopes --- */
 
 /* Names and the line of a function, which may be those of the entry that DIE is an instance of. */
 static void read_names(struct lp_dwarf *dwarf, Dwarf_Die die, struct scope *scope, int left)
@@ -436,139 +672,71 @@ static void read_names(struct lp_dwarf *dwarf, Dwarf_Die die, struct scope *scop
 	}
 }
 
-static void read_scope(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, bool inlined,
-		       unsigned depth, uint64_t base)
+static void add_inlined(void *context, uint64_t low, uint64_t high)
 {
-	struct scope_context add = {dwarf, unit, {.depth = depth}};
+	struct walk *walk = context;
+	struct function *function = walk->function;
 
-	read_names(dwarf, die, &add.scope, REFERENCE_MAX);
-	if (inlined) {
-		add.scope.call_file = file_name(unit, get_number(dwarf, die, DW_AT_call_file));
-		add.scope.call_line = get_number(dwarf, die, DW_AT_call_line);
-	}
-	each_range(dwarf, die, unit->version, base, add_scope, &add);
-}
-
-/* Walks the entries below DIE. Types and variables have no code below them. */
-static void read_children(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, unsigned depth,
-			  uint64_t base)
-{
-	Dwarf_Die child;
-	Dwarf_Die next;
-
-	if (depth >= DEPTH_MAX || dwarf_child(die, &child, NULL) != DW_DLV_OK)
+	if (!grow(&function->inlined, function->inlined_count, sizeof(*function->inlined)))
 		return;
-	for (;;) {
-		Dwarf_Half tag = 0;
-
-		dwarf_tag(child, &tag, NULL);
-		if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine)
-			read_scope(dwarf, unit, child, tag == DW_TAG_inlined_subroutine, depth,
-				   base);
-		if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine ||
-		    tag == DW_TAG_lexical_block || tag == DW_TAG_namespace ||
-		    tag == DW_TAG_class_type || tag == DW_TAG_structure_type)
-			read_children(dwarf, unit, child, depth + 1, base);
-		if (dwarf_siblingof_b(dwarf->debug, child, 1, &next, NULL) != DW_DLV_OK)
-			break;
-		dwarf_dealloc(dwarf->debug, child, DW_DLA_DIE);
-		child = next;
-	}
-	dwarf_dealloc(dwarf->debug, child, DW_DLA_DIE);
+	walk->scope.low = low;
+	walk->scope.high = high;
+	function->inlined[function->inlined_count++] = walk->scope;
 }
 
-static int by_address(const void *a, const void *b)
+static void visit_call(struct walk *walk, Dwarf_Die die, Dwarf_Half tag)
 {
-	const struct line *x = a;
-	const struct line *y = b;
-
-	if (x->address != y->address)
-		return x->address < y->address ? -1 : 1;
-	/* Where one sequence ends and another begins, the beginning counts. */
-	return (int)y->end - (int)x->end;
-}
-
-static void read_line(struct lp_dwarf *dwarf, Dwarf_Line entry, struct line *line,
-		      const char **last_file)
-{
-	Dwarf_Unsigned number = 0;
-	Dwarf_Addr address = 0;
-	Dwarf_Bool end = 0;
-	char *file = NULL;
-
-	dwarf_lineaddr(entry, &address, NULL);
-	dwarf_lineno(entry, &number, NULL);
-	dwarf_lineendsequence(entry, &end, NULL);
-	if (dwarf_linesrc(entry, &file, NULL) == DW_DLV_OK) {
-		shorten(file);
-		if (!*last_file || strcmp(*last_file, file))
-			*last_file = keep(dwarf, file);
-		dwarf_dealloc(dwarf->debug, file, DW_DLA_STRING);
-	}
-	*line = (struct line){address, *last_file ? *last_file : "", (int64_t)number, end};
-}
-
-static void read_lines(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die)
-{
-	Dwarf_Line_Context context;
-	Dwarf_Line *entries;
-	Dwarf_Signed count;
-	Dwarf_Unsigned version;
-	Dwarf_Small tables;
-	const char *file = NULL;
-	Dwarf_Signed i;
-
-	if (dwarf_srclines_b(die, &version, &tables, &context, NULL) != DW_DLV_OK)
+	if (tag != DW_TAG_inlined_subroutine)
 		return;
-	if (dwarf_srclines_from_linecontext(context, &entries, &count, NULL) == DW_DLV_OK) {
-		unit->lines = calloc((size_t)count + 1, sizeof(*unit->lines));
-		for (i = 0; unit->lines && i < count; i++)
-			read_line(dwarf, entries[i], &unit->lines[unit->line_count++], &file);
-	}
-	dwarf_srclines_dealloc_b(context);
-	if (unit->line_count)
-		qsort(unit->lines, unit->line_count, sizeof(*unit->lines), by_address);
+	walk->scope = (struct scope){
+		.call_file = get_number(walk->dwarf, die, DW_AT_call_file),
+		.call_line = get_number(walk->dwarf, die, DW_AT_call_line),
+	};
+	read_names(walk->dwarf, die, &walk->scope, REFERENCE_MAX);
+	each_range(walk->dwarf, die, walk->unit->version, walk->unit->base, add_inlined, walk);
 }
 
-static void load_unit(struct lp_dwarf *dwarf, struct unit *unit)
+static bool may_hold_calls(const struct walk *walk, Dwarf_Half tag)
 {
+	(void)walk;
+	return tag == DW_TAG_inlined_subroutine || tag == DW_TAG_lexical_block ||
+	       tag == DW_TAG_try_block || tag == DW_TAG_catch_block;
+}
+
+static void load_function(struct lp_dwarf *dwarf, struct unit *unit, struct function *function)
+{
+	struct walk walk = {
+		.dwarf = dwarf,
+		.unit = unit,
+		.function = function,
+		.visit = visit_call,
+		.descend = may_hold_calls,
+	};
 	Dwarf_Die die;
-	Dwarf_Signed i;
 
-	unit->loaded = true;
-	if (dwarf_offdie_b(dwarf->debug, unit->die, 1, &die, NULL) != DW_DLV_OK)
+	function->loaded = true;
+	if (dwarf_offdie_b(dwarf->debug, function->die, 1, &die, NULL) != DW_DLV_OK)
 		return;
-	if (dwarf_srcfiles(die, &unit->files, &unit->file_count, NULL) != DW_DLV_OK)
-		unit->file_count = 0;
-	for (i = 0; i < unit->file_count; i++)
-		shorten(unit->files[i]);
-	read_children(dwarf, unit, die, 0, base_of(die));
-	read_lines(dwarf, unit, die);
+	read_names(dwarf, die, &function->names, REFERENCE_MAX);
+	walk_below(&walk, die, 0);
 	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
 }
 
-/* --- Asking --- */
-
-static struct unit *find_unit(struct lp_dwarf *dwarf, uint64_t address)
+/* FUNCTION, and its inlined calls that hold ADDRESS, outermost first. */
+static size_t find_scopes(const struct function *function, uint64_t address,
+			  const struct scope **found)
 {
-	size_t low = 0;
-	size_t high = dwarf->range_count;
+	size_t n = 0;
+	size_t i;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (dwarf->ranges[middle].low <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	/* Ranges of different units do not overlap, but for empty ones that a linker left at low
-	 * addresses. */
-	while (low-- > 0)
-		if (address < dwarf->ranges[low].high)
-			return &dwarf->units[dwarf->ranges[low].unit];
-	return NULL;
+	found[n++] = &function->names;
+	for (i = 0; i < function->inlined_count && n < LP_INLINE_MAX; i++)
+		if (address >= function->inlined[i].low && address < function->inlined[i].high)
+			found[n++] = &function->inlined[i];
+	return n;
 }
+
+/* --- Asking --- */
 
 static const struct line *find_line(const struct unit *unit, uint64_t address)
 {
@@ -586,38 +754,31 @@ static const struct line *find_line(const struct unit *unit, uint64_t address)
 	return low && !unit->lines[low - 1].end ? &unit->lines[low - 1] : NULL;
 }
 
-/* The scopes that hold ADDRESS, outermost first. */
-static size_t find_scopes(const struct unit *unit, uint64_t address, const struct scope **found)
-{
-	size_t n = 0;
-	size_t i;
-
-	/* Scopes were added from the outside in, so those that hold one address are in order of
-	 * depth. */
-	for (i = 0; i < unit->scope_count && n < LP_INLINE_MAX; i++)
-		if (address >= unit->scopes[i].low && address < unit->scopes[i].high)
-			found[n++] = &unit->scopes[i];
-	return n;
-}
-
 size_t lp_dwarf_find(struct lp_dwarf *dwarf, uint64_t address, struct lp_source *sources)
 {
 	const struct scope *scopes[LP_INLINE_MAX];
-	struct unit *unit = find_unit(dwarf, address);
+	const struct range *range = find_range(&dwarf->ranges, address);
+	struct function *function;
 	const struct line *line;
+	struct unit *unit;
 	const char *file;
 	int64_t number;
 	size_t count;
 	size_t i;
 
-	if (!unit)
+	if (!range)
 		return 0;
-	if (!unit->loaded)
-		load_unit(dwarf, unit);
+	unit = &dwarf->units[range->index];
+	range = find_function(dwarf, unit, address);
+	if (!range)
+		return 0;
+	function = &unit->functions[range->index];
+	if (!function->loaded)
+		load_function(dwarf, unit, function);
 	line = find_line(unit, address);
-	file = line ? line->file : "";
+	file = line ? file_name(unit, line->file) : "";
 	number = line ? line->line : 0;
-	count = find_scopes(unit, address, scopes);
+	count = find_scopes(function, address, scopes);
 	for (i = 0; i < count; i++) {
 		const struct scope *scope = scopes[count - 1 - i];
 
@@ -627,8 +788,8 @@ size_t lp_dwarf_find(struct lp_dwarf *dwarf, uint64_t address, struct lp_source 
 		sources[i].file = file;
 		sources[i].line = number;
 		sources[i].start_line = scope->start_line;
-		sources[i].start = scopes[0]->low;
-		file = scope->call_file ? scope->call_file : "";
+		sources[i].start = range->low;
+		file = file_name(unit, scope->call_file);
 		number = scope->call_line;
 	}
 	return count;

@@ -14,66 +14,16 @@
 
 #define SHAPE_VERSION 1
 
-static json_t *frame_object(const struct lp_frame *frame)
-{
-	json_t *object = json_object();
-
-	lp_json_string(object, "function", frame->function);
-	lp_json_string(object, "file", frame->file);
-	json_object_set_new(object, "line", json_integer(frame->line));
-	json_object_set_new(object, "inlined", json_boolean(frame->inlined));
-	return object;
-}
-
-static void add_frames(json_t *stack, const struct lp_finding *finding, size_t i)
-{
-	const struct lp_location *location = finding->site->locations[i];
-	size_t j;
-
-	for (j = 0; j < location->frame_count; j++) {
-		json_t *frame = frame_object(&location->frames[j]);
-		char address[32];
-
-		snprintf(address, sizeof(address), "0x%llx", (unsigned long long)location->address);
-		json_object_set_new(frame, "address", json_string(address));
-		json_object_set_new(frame, "runtime", json_boolean(location->runtime));
-		lp_json_string(frame, "module",
-			       location->mapping == LP_NONE
-				       ? ""
-				       : finding->report->mappings[location->mapping].path);
-		json_array_append_new(stack, frame);
-	}
-}
-
 static json_t *leak_object(const struct lp_finding *finding)
 {
-	const struct lp_site *site = finding->site;
 	json_t *object = json_object();
-	json_t *labels = json_object();
-	json_t *stack = json_array();
-	char fingerprint[32];
-	size_t i;
 
-	snprintf(fingerprint, sizeof(fingerprint), "%016llx",
-		 (unsigned long long)finding->fingerprint);
 	json_object_set_new(object, "status", json_string(lp_finding_status_name(finding->status)));
-	json_object_set_new(object, "fingerprint", json_string(fingerprint));
+	lp_json_fingerprint(object, finding->fingerprint);
 	json_object_set_new(object, "pid", json_integer(finding->report->pid));
-	json_object_set_new(object, "count", json_integer((json_int_t)site->count));
 	json_object_set_new(object, "baseline", json_integer((json_int_t)finding->known));
 	lp_json_string(object, "suppressed_by", finding->rule ? finding->rule->text : NULL);
-	lp_json_string(object, "wait", site->wait);
-	json_object_set_new(object, "oldest_ns", json_integer((json_int_t)site->oldest_ns));
-	json_object_set_new(object, "stack_bytes", json_integer((json_int_t)site->stack_bytes));
-	json_object_set_new(object, "heap_bytes", json_integer((json_int_t)site->heap_bytes));
-	for (i = 0; i < site->label_count; i++)
-		lp_json_string(labels, site->labels[i].key, site->labels[i].value);
-	json_object_set_new(object, "labels", labels);
-	for (i = 0; i < site->location_count; i++)
-		add_frames(stack, finding, i);
-	json_object_set_new(object, "stack", stack);
-	json_object_set_new(object, "created_by",
-			    site->creator.function ? frame_object(&site->creator) : json_null());
+	lp_json_site(object, finding->report, finding->site);
 	return object;
 }
 

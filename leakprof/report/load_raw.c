@@ -20,8 +20,10 @@
 /* The frames of one stack of the stream. */
 struct trace {
 	bool done;
-	uint64_t *addresses;
+	uint32_t first;	     /* the first stack that was found to have the same frames */
+	uint64_t *addresses; /* and a zero, as a key is not empty; none where FIRST has them */
 	size_t count;
+	UT_hash_handle hh;
 };
 
 struct group_key {
@@ -50,7 +52,8 @@ struct loader {
 	struct lp_stream stream;
 	struct lp_object **objects; /* one a mapping */
 	struct lp_unwinder *unwinder;
-	struct trace *traces; /* one a stack */
+	struct trace *traces;	/* one a stack */
+	struct trace *distinct; /* of them, by addresses */
 	struct group *groups;
 	struct label_set *label_sets;
 	uint32_t *label_start; /* by goroutine: where its labels begin in label_order */
@@ -230,26 +233,57 @@ static size_t trim(struct loader *loader, const struct lp_raw_goroutine *gorouti
 	return count;
 }
 
-static bool same_addresses(const struct trace *a, const struct trace *b)
+/* Makes TRACE number NUMBER one of those that differ, or finds the one that has the same frames. */
+static void keep_trace(struct loader *loader, struct trace *trace, uint32_t number)
 {
-	return a->count == b->count &&
-	       !memcmp(a->addresses, b->addresses, a->count * sizeof(*a->addresses));
+	size_t size = (trace->count + 1) * sizeof(*trace->addresses);
+	struct trace *same;
+
+	HASH_FIND(hh, loader->distinct, trace->addresses, size, same);
+	trace->first = same ? same->first : number;
+	if (!same)
+		HASH_ADD_KEYPTR(hh, loader->distinct, trace->addresses, size, trace);
+	else {
+		free(trace->addresses);
+		trace->addresses = NULL;
+	}
+}
+
+/* How many of the innermost frames are in a coroutine library: a stack that was left there begins,
+ * for a reader, where the program called the library. 0 where nothing else is there. */
+static size_t inside_runtime(struct loader *loader, const uint64_t *addresses, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		const struct lp_location *location = locate(loader, addresses[i]);
+
+		if (!location || !location->runtime)
+			return i;
+	}
+	return 0;
 }
 
 static void unwind(struct loader *loader, const struct lp_raw_goroutine *goroutine,
 		   struct trace *trace)
 {
 	uint64_t addresses[LP_FRAMES_MAX];
+	size_t inside;
 
 	trace->done = true;
+	trace->first = goroutine->stack;
 	trace->count = lp_unwind(loader->unwinder, &loader->stream,
 				 &loader->stream.stacks[goroutine->stack], addresses);
 	trace->count = trim(loader, goroutine, addresses, trace->count);
-	trace->addresses = malloc((trace->count + 1) * sizeof(*addresses));
-	if (trace->addresses)
-		memcpy(trace->addresses, addresses, trace->count * sizeof(*addresses));
-	else
+	inside = inside_runtime(loader, addresses, trace->count);
+	trace->count -= inside;
+	trace->addresses = calloc(trace->count + 1, sizeof(*addresses));
+	if (!trace->addresses) {
 		trace->count = 0;
+		return;
+	}
+	memcpy(trace->addresses, addresses + inside, trace->count * sizeof(*addresses));
+	keep_trace(loader, trace, goroutine->stack);
 }
 
 /* The trace of GOROUTINE, as the number of the first stack that has the same; LP_NONE: it has no
@@ -257,17 +291,13 @@ static void unwind(struct loader *loader, const struct lp_raw_goroutine *gorouti
 static uint32_t trace_of(struct loader *loader, const struct lp_raw_goroutine *goroutine)
 {
 	struct trace *trace;
-	uint32_t i;
 
 	if (goroutine->stack == LP_NONE)
 		return LP_NONE;
 	trace = &loader->traces[goroutine->stack];
 	if (!trace->done)
 		unwind(loader, goroutine, trace);
-	for (i = 0; i < goroutine->stack; i++)
-		if (loader->traces[i].done && same_addresses(&loader->traces[i], trace))
-			return i;
-	return goroutine->stack;
+	return trace->first;
 }
 
 /* --- Labels --- */
@@ -309,6 +339,12 @@ static void free_labels(struct loader *loader)
 	free(loader->label_order);
 }
 
+static bool has_labels(const struct loader *loader, size_t number)
+{
+	return loader->label_start[number] != loader->label_start[number + 1] ||
+	       *text(loader, loader->stream.goroutines[number].name);
+}
+
 /* The labels of goroutine NUMBER, its name as the last one: *COUNT of them, or NULL. */
 static struct lp_label *labels_of(struct loader *loader, size_t number, size_t *count)
 {
@@ -348,10 +384,14 @@ static char *label_text(const struct lp_label *labels, size_t count)
 static uint32_t label_set_of(struct loader *loader, size_t number)
 {
 	size_t count;
-	struct lp_label *labels = labels_of(loader, number, &count);
-	char *text = count ? label_text(labels, count) : NULL;
+	struct lp_label *labels;
 	struct label_set *set = NULL;
+	char *text;
 
+	if (!has_labels(loader, number))
+		return 0;
+	labels = labels_of(loader, number, &count);
+	text = count ? label_text(labels, count) : NULL;
 	free(labels);
 	if (!text)
 		return 0;
@@ -413,6 +453,7 @@ static void fill_site(struct loader *loader, struct lp_site *site,
 	size_t i;
 
 	site->leaked = goroutine->verdict == LP_LEAKED;
+	site->state = goroutine->state <= LP_STATE_SLEEP ? goroutine->state : 0;
 	site->wait = lp_report_keep(loader->report, wait_words(loader, goroutine));
 	/* Nobody created the one that the program began in. */
 	site->creator = frame_at(loader, goroutine->created_pc && !(goroutine->flags & LP_G_MAIN)
@@ -659,6 +700,7 @@ int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, cons
 	report->profile = how->profile ? how->profile : LP_PROFILE_LEAK;
 	r = load(&loader);
 	HASH_CLEAR(hh, loader.groups);
+	HASH_CLEAR(hh, loader.distinct);
 	free_labels(&loader);
 	lp_unwinder_free(loader.unwinder);
 	for (i = 0; loader.traces && i < loader.stream.stack_count; i++)

@@ -28,6 +28,14 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* A profile that is being built, and the ids of the locations that it has by their numbers; 0: not
+ * yet. */
+struct writing {
+	struct pp_builder *builder;
+	const struct lp_report *report;
+	uint64_t *ids;
+};
+
 static uint64_t add_location(struct pp_builder *builder, const struct lp_report *report,
 			     const struct lp_location *location)
 {
@@ -58,26 +66,42 @@ static uint64_t add_location(struct pp_builder *builder, const struct lp_report 
 	return id;
 }
 
-static void add_site(struct pp_builder *builder, const struct lp_report *report,
-		     const struct lp_site *site)
+static uint64_t location_id(struct writing *writing, const struct lp_report *owner,
+			    const struct lp_location *location)
+{
+	uint64_t *id = &writing->ids[location->number];
+
+	if (owner != writing->report)
+		return add_location(writing->builder, owner, location);
+	if (!*id)
+		*id = add_location(writing->builder, owner, location);
+	return *id;
+}
+
+/* OWNER: the report that the locations of SITE are of. Returns the number of SITE's sample, from 1;
+ * 0: no memory. */
+static uint64_t add_site(struct writing *writing, const struct lp_report *owner,
+			 const struct lp_site *site)
 {
 	uint64_t *ids = calloc(site->location_count + 1, sizeof(*ids));
 	struct pp_label *labels = calloc(site->label_count + 2, sizeof(*labels));
 	char creator[1024];
 	char wait[512];
+	uint64_t number;
 	size_t count = 0;
 	size_t i;
 
 	if (!ids || !labels) {
 		free(ids);
 		free(labels);
-		return;
+		return 0;
 	}
 	snprintf(wait, sizeof(wait), "%s%s", site->wait,
-		 site->leaked && report->profile == LP_PROFILE_GOROUTINE ? LEAKED_MARK : "");
+		 site->leaked && writing->report->profile == LP_PROFILE_GOROUTINE ? LEAKED_MARK
+										  : "");
 	labels[count++] = (struct pp_label){"wait", wait};
 	for (i = 0; i < site->location_count; i++)
-		ids[i] = add_location(builder, report, site->locations[i]);
+		ids[i] = location_id(writing, owner, site->locations[i]);
 	if (site->creator.function) {
 		snprintf(creator, sizeof(creator), "%s %s:%" PRId64, site->creator.function,
 			 base_name(site->creator.file), site->creator.line);
@@ -85,9 +109,11 @@ static void add_site(struct pp_builder *builder, const struct lp_report *report,
 	}
 	for (i = 0; i < site->label_count; i++)
 		labels[count++] = (struct pp_label){site->labels[i].key, site->labels[i].value};
-	pp_builder_sample(builder, ids, site->location_count, (int64_t)site->count, labels, count);
+	number = pp_builder_sample(writing->builder, ids, site->location_count,
+				   (int64_t)site->count, labels, count);
 	free(ids);
 	free(labels);
+	return number;
 }
 
 /* "name|name": the library functions that occur. Names of C functions need no quoting. */
@@ -133,8 +159,11 @@ static void add_fact(void *context, const char *line)
 		fputc(*line == '|' || *line == '\n' ? '!' : *line, facts->stream);
 }
 
-static void add_comments(struct pp_builder *builder, const struct lp_report *report)
+/* SAMPLES: the sites as they became samples. */
+static void add_comments(struct pp_builder *builder, const struct lp_report *report,
+			 struct lp_site *samples, size_t sample_count)
 {
+	struct lp_report merged = *report;
 	struct facts facts = {0};
 
 	facts.stream = open_memstream(&facts.text, &facts.size);
@@ -151,7 +180,9 @@ static void add_comments(struct pp_builder *builder, const struct lp_report *rep
 	facts.stream = open_memstream(&facts.text, &facts.size);
 	if (!facts.stream)
 		return;
-	lp_report_write_comments(report, add_fact, &facts);
+	merged.sites = samples;
+	merged.site_count = sample_count;
+	lp_report_write_comments(&merged, add_fact, &facts);
 	fclose(facts.stream);
 	pp_builder_comment(builder, facts.text);
 	free(facts.text);
@@ -172,16 +203,53 @@ static void read_facts(struct lp_report *report, const char *comment)
 	lp_report_read_comment(report, text);
 }
 
+/* Sites that a profile cannot tell apart, as those of two calls in one line, are one sample. */
+static void merge_facts(struct lp_site *sample, const struct lp_site *site)
+{
+	bool first = !sample->count;
+
+	sample->count += site->count;
+	sample->state = first || sample->state == site->state ? site->state : 0;
+	sample->stack_bytes += site->stack_bytes;
+	sample->heap_bytes += site->heap_bytes;
+	if (site->oldest_ns > sample->oldest_ns)
+		sample->oldest_ns = site->oldest_ns;
+}
+
+/* Adds the sites, and what is known of each sample to SAMPLES, which has room for all. Returns how
+ * many samples there are or -ENOMEM. */
+static int64_t add_sites(struct pp_builder *builder, const struct lp_report *report,
+			 const struct lp_report *const *owners, struct lp_site *samples)
+{
+	struct writing writing = {builder, report,
+				  calloc(report->place_count + 1, sizeof(uint64_t))};
+	uint64_t number = writing.ids != NULL;
+	uint64_t count = 0;
+	size_t i;
+
+	for (i = 0; number && i < report->site_count; i++) {
+		number = add_site(&writing, owners ? owners[i] : report, &report->sites[i]);
+		if (number)
+			merge_facts(&samples[number - 1], &report->sites[i]);
+		if (number > count)
+			count = number;
+	}
+	free(writing.ids);
+	return number ? (int64_t)count : -ENOMEM;
+}
+
 /* OWNERS: of which report each site is, whose mappings its locations name; NULL: of REPORT.
  * COMMENT: in place of what REPORT knows, or NULL. */
 static struct pp_builder *build(const struct lp_report *report,
 				const struct lp_report *const *owners, const char *comment)
 {
 	struct pp_builder *builder = pp_builder_new(lp_profile_name(report->profile), "count");
+	struct lp_site *samples = calloc(report->site_count + 1, sizeof(*samples));
+	int64_t count;
 	size_t i;
 
-	if (!builder)
-		return NULL;
+	if (!builder || !samples)
+		goto out_free;
 	pp_builder_time(builder, report->time_ns, 0);
 	/* The program's own mapping comes first: tools take the first one for the binary. */
 	for (i = 0; i < report->mapping_count; i++) {
@@ -192,14 +260,21 @@ static struct pp_builder *build(const struct lp_report *report,
 					   &(struct pp_mapping){raw->start, raw->end, raw->offset,
 								raw->path, raw->build_id, true});
 	}
-	for (i = 0; i < report->site_count; i++)
-		add_site(builder, owners ? owners[i] : report, &report->sites[i]);
+	count = add_sites(builder, report, owners, samples);
+	if (count < 0)
+		goto out_free;
 	drop_runtime_frames(builder, report);
 	if (comment)
 		pp_builder_comment(builder, comment);
 	else
-		add_comments(builder, report);
+		add_comments(builder, report, samples, (size_t)count);
+	free(samples);
 	return builder;
+
+out_free:
+	free(samples);
+	pp_builder_free(builder);
+	return NULL;
 }
 
 int lp_report_pack(const struct lp_report *report, const struct lp_report *const *owners,
@@ -437,7 +512,8 @@ int lp_report_load_profile(struct lp_report *report, const struct lp_load *how, 
 		report->profile = LP_PROFILE_STORED;
 	if (report->profile && how->profile && report->profile != how->profile) {
 		*reason = report->profile == LP_PROFILE_LEAK
-				  ? "it is a profile of leaks only (goroutineleak)"
+				  ? "it is a profile of leaks only (goroutineleak); leakprof "
+				    "snapshot --profile=goroutine takes one of all"
 				  : "it is a profile of all goroutines (goroutine), not of leaks";
 	} else if (report->profile) {
 		*reason = "it is a difference of two profiles: look at it with go tool pprof";

@@ -65,6 +65,7 @@ struct lp_location *lp_report_location(struct lp_report *report, uint64_t addres
 		return NULL;
 	place->address = address;
 	place->location.address = address;
+	place->location.number = report->place_count++;
 	place->location.mapping = LP_NONE;
 	make(context, &place->location);
 	HASH_ADD(hh, report->places, address, sizeof(address), place);

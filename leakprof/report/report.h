@@ -42,6 +42,7 @@ struct lp_frame {
 /* One address: of a call instruction, in a mapping of the report; frames innermost first. */
 struct lp_location {
 	uint64_t address;
+	uint32_t number;  /* of the report's locations, from 0 */
 	uint32_t mapping; /* index, or LP_NONE */
 	bool runtime;	  /* in a coroutine library */
 	const struct lp_frame *frames;
@@ -57,6 +58,7 @@ struct lp_label {
 struct lp_site {
 	uint64_t count;
 	const char *wait; /* Go's words; "running" and the like for one that does not wait */
+	uint32_t state;	  /* enum lp_state; 0: unknown */
 	bool leaked;
 	const struct lp_location *const *locations; /* innermost first */
 	size_t location_count;
@@ -124,7 +126,8 @@ struct lp_report {
 	struct lp_report_note *notes;
 	size_t note_count;
 	struct lp_place *places; /* locations by address */
-	void **kept;		 /* memory that goes with the report */
+	uint32_t place_count;
+	void **kept; /* memory that goes with the report */
 	size_t kept_count;
 };
 
@@ -217,6 +220,9 @@ int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, cons
 		       size_t size, const char **reason);
 int lp_report_load_profile(struct lp_report *report, const struct lp_load *how, const void *data,
 			   size_t size, const char **reason);
+
+/* text.c: the first line: of which program, and when. */
+void lp_report_head(const struct lp_report *report, FILE *file);
 
 /* profile.c: debug=1 is a form of the profile. */
 int lp_report_write_debug1(const struct lp_report *report, FILE *file);

@@ -185,14 +185,19 @@ static void write_time(FILE *file, uint64_t nanoseconds)
 		fputs(text, file);
 }
 
-int lp_report_text(const struct lp_report *report, FILE *file, bool colour)
+void lp_report_head(const struct lp_report *report, FILE *file)
 {
-	size_t i;
-
 	fprintf(file, "%s (PID %" PRIu32 "), %s, ", *report->program ? report->program : "?",
 		report->pid, lp_trigger_name(report->trigger));
 	write_time(file, report->time_ns);
 	fputc('\n', file);
+}
+
+int lp_report_text(const struct lp_report *report, FILE *file, bool colour)
+{
+	size_t i;
+
+	lp_report_head(report, file);
 	for (i = 0; i < report->runtime_count; i++)
 		fprintf(file, "%s: %" PRIu64 " created, %" PRIu64 " finished\n",
 			report->runtimes[i].name, report->runtimes[i].created,

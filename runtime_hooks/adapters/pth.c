@@ -830,6 +830,6 @@ static void cut(struct lp_collection *collection, struct lp_runtime *runtime)
 	each_node(collection, cut_links);
 }
 
-static const struct lp_adapter adapter = {yield, address, locate, inspect, cut};
+static const struct lp_adapter adapter = {yield, NULL, address, locate, inspect, cut};
 
 struct lp_runtime lp_pth = {.adapter = &adapter, .name = "GNU Pth"};

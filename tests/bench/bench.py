@@ -13,11 +13,12 @@ import hooks
 import mark
 import memory
 import pause
+import reporter
 import start
 from common import Bench
 
 BENCHMARKS = {"mark": mark, "pause": pause, "goroutines": goroutines, "chain": chain, "hooks": hooks, "memory": memory,
-              "start": start}
+              "start": start, "reporter": reporter}
 
 
 def main():

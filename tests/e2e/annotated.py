@@ -148,12 +148,12 @@ def suite_header():
 
 
 class Told(Running):
-    """The program history under the shim, which does what it is told."""
+    """The program history, or one like it, under the shim, which does what it is told."""
 
-    def __init__(self, **options):
+    def __init__(self, program="history", **options):
         self.pattern = os.path.join(FOLDER, "told.%p.%n.pb.gz")
         self.serial = 0
-        super().__init__(os.path.join(PROGRAMS, "history"), env=preload(output=self.pattern, at_exit=0, **options),
+        super().__init__(os.path.join(PROGRAMS, program), env=preload(output=self.pattern, at_exit=0, **options),
                          stdin=subprocess.PIPE)
 
     def tell(self, *orders):
@@ -222,6 +222,36 @@ def suite_confirm():
                 check("ran after they were reported as leaked" in run(LEAKPROF, "report", path).stdout, "no warning")
                 leaks, path = program.collect()
                 equal(figure(path, "contradictions"), 1, "afterwards")
+
+    @test
+    def state_threads_tell_a_place_but_not_how_often():
+        with Told("st_history") as program:
+            equal(program.collect()[0], 1, "first")
+            program.tell("run")
+            leaks, path = program.collect()
+            equal((leaks, figure(path, "contradictions")), (1, 0), "back in the same place")
+            program.tell("name")
+            leaks, path = program.collect()
+            equal((leaks, figure(path, "contradictions")), (0, 0), "with a word that leads to it")
+            program.tell("end")
+            leaks, path = program.collect()
+            equal((leaks, figure(path, "contradictions")), (0, 1), "after it ended")
+
+    @test
+    def state_threads_waits_are_counted_where_snapshots_confirm():
+        with Told("st_history", confirm=2) as program:
+            equal(program.collect()[0], 0, "first")
+            program.tell("run")
+            equal(program.collect()[0], 0, "after it ran")
+            equal(program.collect()[0], 1, "after it agreed")
+            program.tell("name")
+            equal(program.collect()[0], 1, "with a word that leads to it")
+            program.tell("run")
+            leaks, path = program.collect()
+            equal((leaks, figure(path, "contradictions")), (0, 1), "after it ran again")
+            output, _ = program.process.communicate()
+            equal(program.process.returncode, 0, "the program's own callback is its own")
+            check(int(output) > 10, "it was called %s times" % output)
 
     @test
     def the_snapshot_at_exit_confirms_by_itself():

@@ -53,7 +53,7 @@ def suite_docs():
 
     @test
     def man_pages_name_every_option_and_no_other():
-        for verb in ("run", "serve", "snapshot", "top", "report", "info"):
+        for verb in ("run", "check", "serve", "snapshot", "top", "report", "diff", "suspects", "rank", "info"):
             page = open(os.path.join(MAN, "leakprof-%s.1" % verb)).read().replace("\\-", "-")
             section = page.split(".SH OPTIONS\n")
             section = section[1].split("\n.SH ")[0] if len(section) > 1 else ""

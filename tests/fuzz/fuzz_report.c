@@ -12,7 +12,9 @@
 #include <zlib.h>
 
 #include "core/stream.h"
+#include "report/rank.h"
 #include "report/report.h"
+#include "report/suspects.h"
 
 static uint64_t seed = 88172645463325252u;
 
@@ -62,6 +64,35 @@ static size_t damage(unsigned char *data, size_t size)
 	return size;
 }
 
+static void read_suspects(const struct lp_report *report, FILE *null)
+{
+	const struct lp_suspect_rules all = {1, 1, 1};
+	struct lp_suspects suspects = {.report = NULL};
+	void *data;
+	size_t size;
+
+	if (!lp_suspects_find(&suspects, report, report, &all)) {
+		lp_suspects_text(&suspects, null, true);
+		lp_suspects_json(&suspects, null);
+		if (!lp_suspects_profile(&suspects, &data, &size))
+			free(data);
+	}
+	lp_suspects_free(&suspects);
+}
+
+static void rank(const struct lp_report *report, FILE *null)
+{
+	const struct lp_rank_limits all = {0, 0};
+	struct lp_ranking ranking = {.sites = NULL};
+
+	if (!lp_ranking_add(&ranking, report, "damaged")) {
+		lp_ranking_finish(&ranking);
+		lp_ranking_text(&ranking, &all, null);
+		lp_ranking_json(&ranking, &all, null);
+	}
+	lp_ranking_free(&ranking);
+}
+
 static void read_report(const void *data, size_t size, FILE *null)
 {
 	const struct lp_load how = {.profile = (enum lp_profile)pick(LP_PROFILE_GOROUTINE + 1)};
@@ -74,6 +105,8 @@ static void read_report(const void *data, size_t size, FILE *null)
 	lp_report_info(report, null);
 	lp_report_debug(report, null, 1);
 	lp_report_debug(report, null, 2);
+	read_suspects(report, null);
+	rank(report, null);
 	lp_report_free(report);
 }
 
