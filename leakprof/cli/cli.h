@@ -114,13 +114,6 @@ int lp_baseline_update(const char *path, const struct lp_results *results);
 int lp_listen(uint32_t token, char *name, size_t size);
 
 /*
- * Listens on the abstract socket "leakprof/0/<token>", if possible as the user UID: the peer sees who
- * called listen(2), and root outside of its user namespace would be nobody there. Changes the calling
- * thread alone for that moment. Returns a descriptor or -errno.
- */
-int lp_listen_as(uid_t uid, uint32_t token);
-
-/*
  * Accepts one connection within TIMEOUT_MS (0: only what waits already) whose peer is of UID, or
  * root's, and reads it whole. Returns 0, -ETIMEDOUT, or -errno. *PID is the peer's.
  */

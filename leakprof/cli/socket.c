@@ -6,11 +6,9 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,9 +28,10 @@ uint32_t lp_random_token(void)
 	return token & 0x7fffffff;
 }
 
-static int listen_at(const char *name, int length)
+int lp_listen(uint32_t token, char *name, size_t size)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int length = snprintf(name, size, LP_SOCKET_FORMAT, (unsigned)getpid(), token);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int r;
 
@@ -46,24 +45,6 @@ static int listen_at(const char *name, int length)
 	r = -errno;
 	close(fd);
 	return r;
-}
-
-int lp_listen(uint32_t token, char *name, size_t size)
-{
-	return listen_at(name, snprintf(name, size, LP_SOCKET_FORMAT, (unsigned)getpid(), token));
-}
-
-int lp_listen_as(uid_t uid, uint32_t token)
-{
-	char name[64];
-	int length = snprintf(name, sizeof(name), LP_SOCKET_FORMAT, 0, token);
-	uid_t self = geteuid();
-	bool other = uid != self && !syscall(SYS_setresuid, -1, uid, -1);
-	int fd = listen_at(name, length);
-
-	if (other && syscall(SYS_setresuid, -1, self, -1))
-		abort();
-	return fd;
 }
 
 int lp_accept(int listener, int timeout_ms, uid_t uid, pid_t *pid, void **data, size_t *size)
