@@ -16,7 +16,7 @@
 
 static __attribute__((noreturn)) void on_fault(int number)
 {
-	LP_SYS1(SYS_exit_group, number);
+	LP_SYS1(SYS_exit_group, LP_EXIT_FAULT + number);
 	__builtin_unreachable();
 }
 

@@ -145,7 +145,6 @@ static void __attribute__((constructor(101))) init(void)
 		return;
 	read_options();
 	lp_pid = (int)LP_SYS0(SYS_getpid);
-	lp_leak_check_init();
 	lp_heap_warning(); /* asks the dynamic linker, which the snapshot must not */
 	r = start();
 	if (r == -EBUSY)

@@ -10,7 +10,6 @@
  * failed (suppressions that are not valid). The pipe is open for
  * the time of the call only. Runs inside the target: no malloc, no stdio.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -28,17 +27,13 @@
 #define BUSY_PAUSE_NS 1000000
 #define LOWEST_FD 3
 
-static const char *(*default_suppressions)(void);
-
-void lp_leak_check_init(void)
-{
-	default_suppressions =
-		(const char *(*)(void))dlsym(RTLD_DEFAULT, "leakprof_default_suppressions");
-}
+/* The program's, if it exports one: found by the dynamic linker. dlsym would leave an error's text in
+ * the program's heap. */
+#pragma weak leakprof_default_suppressions
 
 const char *lp_default_suppressions(void)
 {
-	return default_suppressions ? default_suppressions() : NULL;
+	return &leakprof_default_suppressions ? leakprof_default_suppressions() : NULL;
 }
 
 /* --- The answer --- */

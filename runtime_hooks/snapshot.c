@@ -409,7 +409,7 @@ static void reap(void)
 			enqueue(&asked[i]);
 		else
 			failures += status != 0;
-		if (WIFSIGNALED(status))
+		if (WIFSIGNALED(status) || WEXITSTATUS(status) >= LP_EXIT_FAULT)
 			__atomic_fetch_add(&died, 1, __ATOMIC_RELAXED);
 		if (history && history->writer == (uint32_t)pid)
 			history->writer = 0;

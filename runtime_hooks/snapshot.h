@@ -63,6 +63,7 @@ struct lp_scout {
 	char reason[LP_PAUSE_REASON_MAX];
 };
 
+#define LP_EXIT_FAULT 128 /* exit code: and the number of the signal that ended the process */
 #define LP_SCOUT_GO 100 /* exit code: the snapshot may be made */
 
 struct lp_reason {

@@ -215,9 +215,6 @@ struct leakprof_check_info;
 /* The program's own suppressions (leakprof_default_suppressions), or NULL. Not for the snapshot. */
 const char *lp_default_suppressions(void);
 
-/* Looks the program's function up. */
-void lp_leak_check_init(void);
-
 /* leakprof_check and leakprof_scope_end. SP: where the caller's frames start. */
 int lp_leak_check(const struct leakprof_check_info *info, const struct leakprof_scope *scope,
 		  uintptr_t sp);

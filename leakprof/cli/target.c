@@ -350,9 +350,9 @@ static int not_sent(const struct lp_target *target, int error)
 	if (!error)
 		return no_answer(target);
 	if (error == EAGAIN)
-		return lp_fail(LP_EXIT_TARGET,
-			       "process %d cannot be asked: its user has too many signals pending "
-			       "(ulimit -i); try again",
+		return lp_fail(LP_EXIT_FAILED,
+			       "process %d, or its user, may have no more signals waiting "
+			       "(RLIMIT_SIGPENDING): try again, or raise that limit",
 			       (int)target->pid);
 	return lp_fail(LP_EXIT_TARGET,
 		       "process %d cannot be asked: %s; run leakprof as its user or as root",

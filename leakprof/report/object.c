@@ -27,7 +27,8 @@ static const void *bytes_at(const struct lp_object *object, uint64_t offset, uin
 
 static void map_file(struct lp_object *object)
 {
-	int fd = open(object->path, O_RDONLY | O_CLOEXEC);
+	/* What stands there may be of others' making: a pipe must not make us wait. */
+	int fd = open(object->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat status;
 	void *data;
 

@@ -48,7 +48,7 @@ static bool resolve(void)
 		{&real.exit, "st_thread_exit", false},
 		{&real.interrupt, "st_thread_interrupt", false},
 		{&real.set_switch_in, "st_set_switch_in_cb", true},
-		{&real.usleep, "st_usleep", false},
+		{&real.usleep, "st_usleep", true},
 		{&real.self, "st_thread_self", false},
 	};
 	size_t i;
@@ -183,7 +183,7 @@ void lp_st_yield(void)
 	const struct lp_goroutine *goroutine = real.self ? find_self() : NULL;
 
 	/* A microsecond, so that sleepers come to run too. */
-	if (goroutine && !(goroutine->flags & (LP_T_SERVICE | LP_T_ENDING)))
+	if (goroutine && real.usleep && !(goroutine->flags & (LP_T_SERVICE | LP_T_ENDING)))
 		real.usleep(1);
 }
 
