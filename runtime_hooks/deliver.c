@@ -210,25 +210,31 @@ static uint32_t count_leaked(const struct lp_collection *collection)
 	return count;
 }
 
+/* Answers as leak_check.c wants it, with the line TEXT. COUNT below 0: nothing was measured. */
+static int tell(const struct lp_delivery *delivery, int64_t count, const char *text)
+{
+	static const char word[] = "leakprof: ";
+	char line[512];
+	char *end = line + sizeof(line) - 1;
+	char *at = append(line, end, "leakprof ");
+
+	at = count < 0 ? append(at, end, "-1") : append_decimal(at, (uint32_t)count);
+	*at++ = ' ';
+	at = append_decimal(at, (uint32_t)(strlen(word) + strlen(text) + 1));
+	*at++ = '\n';
+	at = append(append(at, end, word), end, text);
+	*at++ = '\n';
+	return lp_sys_write(delivery->fd, line, (size_t)(at - line)) < 0 ? -EPIPE : 0;
+}
+
 /* Without a reporter there is a number, but nobody to say where. */
 static int answer(const struct lp_delivery *delivery, const struct lp_collection *collection)
 {
-	static const char text[] =
-		"leakprof: no leakprof program was found to say where goroutines "
-		"leak (option reporter=PATH)\n";
-	char line[256];
-	char *end = line + sizeof(line);
-	char *at = append(line, end, "leakprof ");
+	bool counted = collection->measured == LP_MEASURED && !delivery->request->check->alive;
 
-	if (collection->measured != LP_MEASURED || delivery->request->check->alive)
-		at = append(at, end, "-1");
-	else
-		at = append_decimal(at, count_leaked(collection));
-	*at++ = ' ';
-	at = append_decimal(at, sizeof(text) - 1);
-	*at++ = '\n';
-	at = append(at, end, text);
-	return lp_sys_write(delivery->fd, line, (size_t)(at - line)) < 0 ? -EPIPE : 0;
+	return tell(delivery, counted ? (int64_t)count_leaked(collection) : -1,
+		    "no leakprof program was found to say where goroutines leak (option "
+		    "reporter=PATH)");
 }
 
 static int reply(const struct lp_delivery *delivery, struct lp_collection *collection)
@@ -312,6 +318,8 @@ int lp_deliver_failure(const struct lp_delivery *delivery, const struct lp_colle
 	bool seen = false;
 	size_t i;
 
+	if (delivery->request->check)
+		return tell(delivery, -1, reason);
 	if (delivery->fd >= 0)
 		return lp_stream_write_failure(input, lp_program_name(), reason, delivery->fd);
 	for (i = 0; i < lp_runtime_count; i++)

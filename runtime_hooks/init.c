@@ -153,6 +153,7 @@ static void __attribute__((constructor(101))) init(void)
 			   "signal");
 	else if (r)
 		lp_dormant("leakprof could not start: no memory, or a system call is not allowed");
+	lp_pause_init();
 	lp_thread_enter();
 	lp_signals_open();
 	start_interval();

@@ -2,9 +2,9 @@
 /*
  * The goroutines of the target: fixed records in chunks that are never moved or given back, so that
  * the snapshot can read them whatever the target was doing, and one hash table per runtime from
- * handle to record. A record is published by its id, written last. Records are taken under a lock
- * that is held for a few instructions; the tables belong to the one thread that their runtime runs
- * in, and annotated runtimes have none: they keep the record's address themselves.
+ * handle to record. A record is published by its id, written last. Free records are a list that all
+ * threads share without a lock; the tables belong to the one thread that their runtime runs in, and
+ * annotated runtimes have none: they keep the record's address themselves.
  */
 #include <dlfcn.h>
 #include <string.h>
@@ -21,9 +21,11 @@
 
 static struct lp_goroutine *chunks[CHUNK_MAX];
 static size_t records; /* ever used */
-static uint32_t free_list = LP_NONE;
 static uint64_t last_id;
-static uint32_t lock;
+
+/* The slot of the first free record, which has the next one's in its own, and above it a count of
+ * changes: a thread that was overtaken notices, though the first be the same again. */
+static uint64_t free_list = LP_NONE;
 
 /* libc's own: what libfaketime and the like put in its place tells another time than the snapshot's
  * system calls. */
@@ -39,61 +41,69 @@ struct lp_goroutine *lp_goroutine_at(size_t i)
 	return i < __atomic_load_n(&records, __ATOMIC_ACQUIRE) ? record_at(i) : NULL;
 }
 
-static void acquire(void)
+/* Whether the chunk that record I lies in is there. */
+static bool has_chunk(size_t i)
 {
-	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
-		LP_SYS0(SYS_sched_yield);
-}
+	struct lp_goroutine **place = &chunks[i / CHUNK_RECORDS];
+	struct lp_goroutine *other = NULL;
+	struct lp_goroutine *chunk;
 
-static void release(void)
-{
-	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+	if (__atomic_load_n(place, __ATOMIC_ACQUIRE))
+		return true;
+	chunk = lp_own_map(CHUNK_RECORDS * sizeof(*chunk));
+	if (chunk && !__atomic_compare_exchange_n(place, &other, chunk, false, __ATOMIC_ACQ_REL,
+						  __ATOMIC_ACQUIRE))
+		lp_own_unmap(chunk, CHUNK_RECORDS * sizeof(*chunk));
+	return chunk;
 }
 
 static uint32_t new_slot(void)
 {
-	size_t i = records;
+	size_t i = __atomic_load_n(&records, __ATOMIC_ACQUIRE);
 
-	if (i / CHUNK_RECORDS >= CHUNK_MAX)
-		return LP_NONE;
-	if (!chunks[i / CHUNK_RECORDS]) {
-		chunks[i / CHUNK_RECORDS] = lp_own_map(CHUNK_RECORDS * sizeof(struct lp_goroutine));
-		if (!chunks[i / CHUNK_RECORDS])
+	do
+		if (i / CHUNK_RECORDS >= CHUNK_MAX || !has_chunk(i))
 			return LP_NONE;
-	}
-	__atomic_store_n(&records, i + 1, __ATOMIC_RELEASE);
+	while (!__atomic_compare_exchange_n(&records, &i, i + 1, true, __ATOMIC_ACQ_REL,
+					    __ATOMIC_ACQUIRE));
 	return (uint32_t)i;
 }
 
-/* Takes a free record. *ID is the new goroutine's. */
-static struct lp_goroutine *take(uint64_t *id)
+static bool exchange_first(uint64_t *seen, uint32_t slot)
 {
-	struct lp_goroutine *goroutine = NULL;
+	uint64_t new = ((*seen >> 32) + 1) << 32 | slot;
+
+	return __atomic_compare_exchange_n(&free_list, seen, new, true, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
+}
+
+/* Takes a free record. NULL: there is no memory. */
+static struct lp_goroutine *take(void)
+{
+	uint64_t seen = __atomic_load_n(&free_list, __ATOMIC_ACQUIRE);
 	uint32_t slot;
 
-	acquire();
-	slot = free_list;
-	if (slot != LP_NONE)
-		free_list = record_at(slot)->slot;
-	else
+	/* Another thread may use the first one already: what is read of it then is not kept. */
+	while ((slot = (uint32_t)seen) != LP_NONE)
+		if (exchange_first(&seen,
+				   __atomic_load_n(&record_at(slot)->slot, __ATOMIC_RELAXED)))
+			break;
+	if (slot == LP_NONE)
 		slot = new_slot();
-	if (slot != LP_NONE) {
-		goroutine = record_at(slot);
-		goroutine->slot = slot;
-		*id = ++last_id;
-	}
-	release();
-	return goroutine;
+	if (slot == LP_NONE)
+		return NULL;
+	record_at(slot)->slot = slot;
+	return record_at(slot);
 }
 
 static void give_back(struct lp_goroutine *goroutine)
 {
 	uint32_t slot = goroutine->slot;
+	uint64_t seen = __atomic_load_n(&free_list, __ATOMIC_ACQUIRE);
 
-	acquire();
-	goroutine->slot = free_list;
-	free_list = slot;
-	release();
+	do
+		__atomic_store_n(&goroutine->slot, (uint32_t)seen, __ATOMIC_RELAXED);
+	while (!exchange_first(&seen, slot));
 }
 
 /* --- Tables --- */
@@ -174,6 +184,14 @@ void lp_runtime_seen(struct lp_runtime *runtime)
 	runtime->seen = true;
 }
 
+static void count(const struct lp_runtime *runtime, uint64_t *counter)
+{
+	if (runtime->shared)
+		__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+	else
+		++*counter;
+}
+
 static void fill(struct lp_goroutine *goroutine, struct lp_runtime *runtime,
 		 const struct lp_goroutine *values)
 {
@@ -196,19 +214,19 @@ uint64_t lp_goroutine_last_id(void)
 struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct lp_goroutine *values)
 {
 	struct lp_goroutine *goroutine;
-	uint64_t id;
 
 	if (!lp_awake())
 		return NULL;
-	goroutine = runtime->shared || reserve(runtime) ? take(&id) : NULL;
+	goroutine = runtime->shared || reserve(runtime) ? take() : NULL;
 	if (!goroutine) {
 		lp_dormant("no memory for another goroutine record");
 		return NULL;
 	}
 	fill(goroutine, runtime, values);
-	__atomic_store_n(&goroutine->id, id, __ATOMIC_RELEASE);
+	__atomic_store_n(&goroutine->id, __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED),
+			 __ATOMIC_RELEASE);
 	if (!(goroutine->flags & (LP_T_SERVICE | LP_T_MAIN)))
-		__atomic_fetch_add(&runtime->created, 1, __ATOMIC_RELAXED);
+		count(runtime, &runtime->created);
 	if (runtime->shared)
 		return goroutine;
 	insert(runtime, goroutine);
@@ -219,7 +237,7 @@ struct lp_goroutine *lp_goroutine_new(struct lp_runtime *runtime, const struct l
 void lp_goroutine_ending(struct lp_goroutine *goroutine)
 {
 	if (!(goroutine->flags & (LP_T_ENDING | LP_T_SERVICE | LP_T_MAIN)))
-		__atomic_fetch_add(&goroutine->runtime->finished, 1, __ATOMIC_RELAXED);
+		count(goroutine->runtime, &goroutine->runtime->finished);
 	goroutine->flags |= LP_T_ENDING;
 }
 
@@ -254,7 +272,6 @@ void lp_registry_after_fork(void)
 	int tid = (int)LP_SYS0(SYS_gettid);
 	size_t i;
 
-	lock = 0;
 	for (i = 0; i < lp_runtime_count; i++) {
 		struct lp_runtime *runtime = lp_runtimes[i];
 

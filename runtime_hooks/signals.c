@@ -36,10 +36,10 @@ static void request_from(const siginfo_t *info, void *context)
 		lp_collect(&request, context, 0);
 }
 
-static void reap(void)
+static void a_child_ended(void *context)
 {
-	lp_snapshot_reap();
 	lp_stats_reap();
+	lp_snapshot_ended(context);
 }
 
 static void handler(int number, siginfo_t *info, void *context)
@@ -58,7 +58,7 @@ static void handler(int number, siginfo_t *info, void *context)
 		return;
 	lp_restart(context);
 	if (info->si_code >= CLD_EXITED && info->si_code <= CLD_CONTINUED)
-		reap();
+		a_child_ended(context);
 	else if (info->si_code != LP_STOP_CODE)
 		request_from(info, context);
 	lp_stop_here(self, context);

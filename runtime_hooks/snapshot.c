@@ -13,66 +13,44 @@
  * process and nothing is left behind: the handler reaps it. Collections are made one at a time;
  * requests that come meanwhile wait in a small queue. The work runs on a stack of its own, as the
  * signal stack is small.
+ *
+ * Where the option max_pause is set and the stop is foreseen to be longer (pause.c), a scout is
+ * cloned instead: a process in the target's own memory, so that there is nothing to copy. It counts
+ * the huge pages, which takes too long for the target, and either sends the request back
+ * (LP_SCOUT_GO) or says why there is no snapshot.
  */
 #include <errno.h>
-#include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/collect.h"
 #include "core/history.h"
 #include "core/own.h"
 #include "core/protocol.h"
 #include "core/sys.h"
 #include "leakprof.h"
 #include "runtime_hooks/adapters/adapters.h"
-#include "runtime_hooks/target.h"
+#include "runtime_hooks/snapshot.h"
 
 #define STACK_BYTES (512u << 10)
 #define QUEUE_MAX 8
 #define ROOTS_MAX 1024
 #define RUNNING_MAX 16 /* snapshot processes at a time */
+#define SCOUT_STACK (128u << 10)
 
-/* Shared with the snapshot process. */
-struct control {
-	uint32_t held;	    /* futex: the target may go on */
-	uint32_t connected; /* futex: the requester will hear of this collection */
-	uint32_t released;  /* futex: the figures below are there */
-	uint64_t pause_ns;
-	uint64_t stop_ns;
-	uint64_t clone_ns;
-	uint64_t target_bytes;
-};
-
-/* In the same page, written by snapshots: of the last one that measured something. */
-struct outcome {
-	uint64_t failed; /* snapshots that could not measure */
-
-	uint64_t time_ns; /* of what follows: written last; 0: none */
-	uint64_t leaked;
-	uint64_t pause_ns;
-	uint64_t duration_ns;
-	uint64_t bytes;
-};
-
-#define OUTCOME_AT 1024 /* in the page */
-_Static_assert(sizeof(struct control) <= OUTCOME_AT, "the control page");
-
-static struct control *control;
+struct lp_control *lp_control;
 static struct lp_history *history;
 static char *stack;
 static uint32_t busy;
 static uint32_t serial;
 static uint64_t failures;
 static uint64_t pause_ns;	 /* of all snapshots */
+static uint32_t died;		 /* snapshot processes that were killed since that was told */
 static int running[RUNNING_MAX]; /* snapshot processes that were not reaped; 0: none */
-static uint32_t died;		 /* how many of them were killed since that was told */
+static struct lp_request asked[RUNNING_MAX]; /* what each is about */
 static uint64_t start_ns;
 static uintptr_t roots[ROOTS_MAX];
 static size_t root_count;
@@ -83,17 +61,6 @@ static struct {
 	uint32_t used;
 	struct lp_request request;
 } queue[QUEUE_MAX];
-
-/* One collection, handed from stack to stack. */
-struct job {
-	const struct lp_request *request;
-	struct lp_thread *self;
-	void *context;
-	uintptr_t sp;
-	int result;
-	int proc_pid;
-	const char *timers; /* NULL: could not be read */
-};
 
 void lp_add_root(const void *word)
 {
@@ -118,27 +85,6 @@ void lp_add_pool(uintptr_t low, uintptr_t high)
 	}
 	ranges[range_count++] = (struct lp_pool_range){low, high};
 }
-
-static void signal_word(uint32_t *word)
-{
-	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
-	lp_sys_futex(word, FUTEX_WAKE, 1, NULL);
-}
-
-static bool wait_word(uint32_t *word, uint64_t nanoseconds)
-{
-	const struct timespec slice = {0, 1000000};
-	uint64_t deadline = lp_sys_clock_ns(CLOCK_MONOTONIC) + nanoseconds;
-
-	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
-		if (lp_sys_clock_ns(CLOCK_MONOTONIC) > deadline)
-			return false;
-		lp_sys_futex(word, FUTEX_WAIT, 0, &slice);
-	}
-	return true;
-}
-
-/* --- In the snapshot process --- */
 
 struct lp_tls_info {
 	size_t size;
@@ -169,7 +115,7 @@ static bool is_aside(const struct lp_goroutine *goroutine)
 	return lp_scope_is_aside(goroutine, checked_scope);
 }
 
-static void fill_input(struct lp_collect_input *input, const struct job *job, uint64_t begin)
+void lp_fill_input(struct lp_collect_input *input, const struct lp_job *job, uint64_t begin)
 {
 	*input = (struct lp_collect_input){
 		.trigger = job->request->trigger,
@@ -209,193 +155,6 @@ static void fill_input(struct lp_collect_input *input, const struct job *job, ui
 		input->usable = NULL;
 }
 
-/*
- * From here on a fault, a hang or too much memory ends this process alone: default actions, an
- * alarm, the first choice of the OOM killer, no core file.
- */
-static void become_expendable(void)
-{
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM, SIGTERM};
-	struct itimerval limit = {
-		.it_value.tv_sec = (time_t)(lp_options.timeout_ns / 1000000000u) + 1,
-	};
-	uint64_t unblock = 0;
-	int fd;
-	size_t i;
-
-	for (i = 0; i < LP_ARRAY_SIZE(faults); i++) {
-		const uint64_t action[4] = {0}; /* SIG_DFL, as the kernel has it */
-
-		LP_SYS4(SYS_rt_sigaction, faults[i], action, NULL, 8);
-		unblock |= 1ull << (faults[i] - 1);
-	}
-	LP_SYS4(SYS_rt_sigprocmask, SIG_UNBLOCK, &unblock, NULL, 8);
-	LP_SYS3(SYS_setitimer, ITIMER_REAL, &limit, NULL);
-	lp_limits_lift();
-	LP_SYS2(SYS_prctl, PR_SET_NAME, "leakprof-snap");
-	fd = lp_sys_open("/proc/self/oom_score_adj", O_WRONLY, 0);
-	if (fd >= 0) {
-		lp_sys_write(fd, "1000", 4);
-		lp_sys_close(fd);
-	}
-}
-
-static void close_descriptors(unsigned first, unsigned last)
-{
-	if (first > last || LP_SYS3(SYS_close_range, first, last, 0) >= 0)
-		return;
-	/* Before Linux 5.9. */
-	for (; first <= last && first < 65536; first++)
-		lp_sys_close((int)first);
-}
-
-/*
- * Descriptors of the target: a copy of a pipe's end would keep its reader from seeing the end. Kept
- * is standard error where the log goes there.
- */
-static void close_all(void)
-{
-	bool log = !strcmp(lp_options.log, "stderr");
-
-	close_descriptors(0, log ? 1 : 2);
-	close_descriptors(3, ~0u);
-}
-
-static void copy_figures(struct lp_collection *collection)
-{
-	if (!wait_word(&control->released, 1000000000u))
-		return;
-	collection->figures[LP_FIG_PAUSE_NS] = control->pause_ns;
-	collection->figures[LP_FIG_STOP_NS] = control->stop_ns;
-	collection->figures[LP_FIG_CLONE_NS] = control->clone_ns;
-	collection->figures[LP_FIG_TARGET_BYTES] = control->target_bytes;
-	collection->figures[LP_FIG_FAILURES] = failures;
-}
-
-struct reason {
-	int error;
-	const char *text;
-};
-
-/* What -ERROR means in a step of a collection, from its REASONS; the last is for any other. */
-static const char *reason_for(const struct reason *reasons, int error)
-{
-	while (reasons->error && reasons->error != -error)
-		reasons++;
-	return reasons->text;
-}
-
-#define NO_PROC "the program cannot see /proc (a chroot?): mount it where the program is"
-#define NO_MEMORY "the snapshot ran out of memory"
-#define NO_DESCRIPTOR "the program has no file descriptor left (RLIMIT_NOFILE)"
-
-static const struct reason stop_reasons[] = {
-	{ENOENT, NO_PROC},
-	{ENOTDIR, NO_PROC},
-	{EACCES, NO_PROC},
-	{EMFILE, NO_DESCRIPTOR},
-	{ENFILE, "the system has no file descriptor left"},
-	{ENOMEM, "the program has no memory left for a snapshot (RLIMIT_AS?)"},
-	{EPERM, "a system call that stops threads is not allowed (seccomp?)"},
-	{0, "not all threads stopped in time: set stop_timeout higher, or try again"},
-};
-
-static const struct reason clone_reasons[] = {
-	{ETIMEDOUT,
-	 "the snapshot took too long to look at the stopped program: set stop_timeout higher"},
-	{EAGAIN, "there may be no more processes (RLIMIT_NPROC, or pids.max of the cgroup)"},
-	{ENOMEM, "the system has no memory for a copy of the program (overcommit?)"},
-	{EPERM, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
-	{ENOSYS, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
-	{0, "a snapshot process could not be made"},
-};
-
-static const struct reason look_reasons[] = {
-	{ENOENT, NO_PROC},
-	{ENOTDIR, NO_PROC},
-	{EMFILE, NO_DESCRIPTOR},
-	{ENOMEM, NO_MEMORY},
-	{0, "the snapshot cannot look at the program: a system call is not allowed (seccomp?)"},
-};
-
-/* STOPPED: how the stop went, 0 or -errno. */
-static int collect(struct lp_collection *collection, const struct lp_collect_input *input,
-		   int stopped)
-{
-	int r;
-
-	if (input->dormant || stopped) {
-		collection->measured = LP_MEASURED_FAILED;
-		lp_collect_note(collection, LP_NOTE_ERROR,
-				input->dormant ? input->dormant
-					       : reason_for(stop_reasons, stopped));
-		return 0;
-	}
-	r = lp_collect_verdicts(collection);
-	if (r) {
-		collection->measured = LP_MEASURED_FAILED;
-		lp_collect_note(collection, LP_NOTE_ERROR, NO_MEMORY);
-		collection->verdicts.nodes.count = 0;
-	}
-	return 0;
-}
-
-static struct outcome *outcome(void)
-{
-	return (struct outcome *)((char *)control + OUTCOME_AT);
-}
-
-/* Snapshots that overlap: the one that ends last is the last one. */
-static void tell_outcome(const struct lp_collection *collection)
-{
-	struct outcome *told = outcome();
-
-	if (collection->measured == LP_MEASURED_FAILED)
-		__atomic_fetch_add(&told->failed, 1, __ATOMIC_RELAXED);
-	/* Zero leaks where nothing was measured is no result. */
-	if (collection->measured != LP_MEASURED)
-		return;
-	__atomic_store_n(&told->time_ns, 0, __ATOMIC_RELEASE);
-	told->leaked = collection->figures[LP_FIG_LEAKED];
-	told->pause_ns = collection->figures[LP_FIG_PAUSE_NS];
-	told->duration_ns = collection->figures[LP_FIG_TOTAL_NS];
-	told->bytes = collection->figures[LP_FIG_SNAPSHOT_BYTES];
-	__atomic_store_n(&told->time_ns, collection->input->time_ns, __ATOMIC_RELEASE);
-}
-
-static __attribute__((noreturn)) void snapshot_main(const struct job *job, uint64_t begin,
-						    int stopped)
-{
-	struct lp_delivery delivery = {.request = job->request, .serial = serial};
-	struct lp_collect_input input;
-	struct lp_collection collection;
-	size_t target_bytes;
-	int frozen;
-	int r;
-
-	become_expendable();
-	target_bytes = lp_own_bytes();
-	fill_input(&input, job, begin);
-	delivery.seconds = input.time_ns / 1000000000u;
-	frozen = lp_collect_frozen(&collection, &input);
-	signal_word(&control->held);
-	close_all();
-	r = lp_deliver_open(&delivery);
-	signal_word(&control->connected);
-	LP_SYS0(SYS_setsid);
-	if (!r && frozen) {
-		r = lp_deliver_failure(&delivery, &input, reason_for(look_reasons, frozen));
-	} else if (!r) {
-		collect(&collection, &input, stopped);
-		copy_figures(&collection);
-		collection.figures[LP_FIG_SNAPSHOT_BYTES] = lp_own_bytes() - target_bytes;
-		r = lp_deliver(&delivery, &collection);
-		tell_outcome(&collection);
-	}
-	LP_SYS1(SYS_exit_group, r ? 1 : 0);
-	__builtin_unreachable();
-}
-
 /* --- In the target --- */
 
 /* Where the PID of another snapshot process goes, NULL when there are too many. */
@@ -407,6 +166,14 @@ static int *free_place(void)
 		if (!__atomic_load_n(&running[i], __ATOMIC_ACQUIRE))
 			return &running[i];
 	return NULL;
+}
+
+static void remember(long pid, const struct lp_request *request)
+{
+	int *place = free_place();
+
+	asked[place - running] = *request;
+	__atomic_store_n(place, (int)pid, __ATOMIC_RELEASE);
 }
 
 static void map_history(void)
@@ -439,23 +206,33 @@ void lp_snapshot_forget(void)
 		history->count[history->current] = 0;
 }
 
+static const struct lp_reason clone_reasons[] = {
+	{ETIMEDOUT,
+	 "the snapshot took too long to look at the stopped program: set stop_timeout higher"},
+	{EAGAIN, "there may be no more processes (RLIMIT_NPROC, or pids.max of the cgroup)"},
+	{ENOMEM, "the system has no memory for a copy of the program (overcommit?)"},
+	{EPERM, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
+	{ENOSYS, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
+	{0, "a snapshot process could not be made"},
+};
+
 /* There is no snapshot process that could say so: the target itself does, while nothing of it runs.
  */
-static void tell_failure(const struct job *job, uint64_t begin, int error)
+static void tell_failure(const struct lp_job *job, uint64_t begin, int error)
 {
 	struct lp_delivery delivery = {.request = job->request, .serial = serial};
 	struct lp_collect_input input;
 
-	fill_input(&input, job, begin);
+	lp_fill_input(&input, job, begin);
 	delivery.seconds = input.time_ns / 1000000000u;
 	if (!lp_deliver_open(&delivery))
-		lp_deliver_failure(&delivery, &input, reason_for(clone_reasons, error));
+		lp_deliver_failure(&delivery, &input, lp_reason_for(clone_reasons, error));
 	if (delivery.fd >= 0)
 		lp_sys_close(delivery.fd);
 }
 
 /* One that was killed could not say so; who asked for it sees it, the log does not. */
-static void tell_deaths(const struct job *job)
+static void tell_deaths(const struct lp_job *job)
 {
 	struct lp_delivery delivery = {.request = job->request, .serial = serial, .fd = -1};
 	struct lp_collect_input input = {0};
@@ -470,15 +247,16 @@ static void tell_deaths(const struct job *job)
 
 static void run_job(void *argument)
 {
-	struct job *job = argument;
+	struct lp_job *job = argument;
 	char timers[LP_TIMERS_SIZE];
 	uint64_t begin = lp_sys_clock_ns(CLOCK_MONOTONIC);
 	uint64_t stopped;
+	uint64_t cpu;
 	uint64_t cloned;
 	int stop = 0;
 	long pid;
 
-	memset(control, 0, sizeof(*control));
+	memset(lp_control, 0, sizeof(*lp_control));
 	map_history();
 	serial++;
 	tell_deaths(job);
@@ -486,29 +264,66 @@ static void run_job(void *argument)
 		stop = lp_stop_world(job->self, job->context, job->sp);
 	stopped = lp_sys_clock_ns(CLOCK_MONOTONIC);
 	job->timers = lp_own_timers(timers, sizeof(timers)) ? timers : NULL;
+	cpu = lp_sys_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	pid = LP_SYS5(SYS_clone, lp_signal, 0, 0, 0, 0);
 	if (!pid)
-		snapshot_main(job, begin, stop);
+		lp_snapshot_main(job, begin, stop);
+	cpu = lp_sys_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
 	cloned = lp_sys_clock_ns(CLOCK_MONOTONIC);
 	if (pid < 0)
 		tell_failure(job, begin, (int)pid);
-	if (pid > 0 && !wait_word(&control->held, lp_options.stop_timeout_ns)) {
+	if (pid > 0 && !lp_wait_word(&lp_control->held, lp_options.stop_timeout_ns)) {
 		LP_SYS2(SYS_kill, pid, SIGKILL);
 		tell_failure(job, begin, -ETIMEDOUT);
 	}
 	if (!stop && !lp_dormant_reason)
 		lp_start_world(job->self);
-	control->target_bytes = lp_own_bytes() - history_unused();
-	control->stop_ns = stopped - begin;
-	control->clone_ns = cloned - stopped;
-	control->pause_ns = lp_sys_clock_ns(CLOCK_MONOTONIC) - begin;
-	pause_ns += control->pause_ns;
-	signal_word(&control->released);
+	lp_control->failures = failures;
+	lp_control->target_bytes = lp_own_bytes() - history_unused();
+	lp_control->stop_ns = stopped - begin;
+	lp_control->clone_ns = cloned - stopped;
+	lp_control->pause_ns = lp_sys_clock_ns(CLOCK_MONOTONIC) - begin;
+	pause_ns += lp_control->pause_ns;
+	lp_signal_word(&lp_control->released);
+	lp_pause_learn(cpu, lp_control->pause_ns - lp_control->clone_ns);
 	job->result = pid < 0 ? (int)pid : 0;
 	if (pid < 0)
 		failures++;
 	else
-		__atomic_store_n(free_place(), (int)pid, __ATOMIC_RELEASE);
+		remember(pid, job->request);
+}
+
+/* libc's own, by the name that a program with a function clone() does not take from us. */
+extern int __clone(int (*function)(void *), void *stack_top, int flags, void *argument, ...);
+
+/* Sends a scout. Returns 0 where it will say the rest, LP_SCOUT_GO when the snapshot may be made,
+ * or -errno. */
+static int send_scout(const struct lp_request *request)
+{
+	struct lp_scout *scout = lp_own_map(SCOUT_STACK);
+	int saved = errno;
+	int status;
+	int pid;
+
+	if (!scout)
+		return -ENOMEM;
+	scout->request = *request;
+	scout->serial = ++serial;
+	pid = __clone(lp_scout_main, (char *)scout + SCOUT_STACK, CLONE_VM | lp_signal, scout);
+	errno = saved;
+	if (pid < 0) {
+		lp_own_unmap(scout, SCOUT_STACK);
+		return -EAGAIN;
+	}
+	lp_own_give(scout, pid);
+	if (request->trigger != LP_TRIGGER_EXIT) {
+		remember(pid, request);
+		return 0;
+	}
+	/* Nothing that could be served waits any more, and nobody would be here later. */
+	LP_SYS4(SYS_wait4, pid, &status, __WCLONE, NULL);
+	lp_own_release(pid);
+	return WIFEXITED(status) && WEXITSTATUS(status) == LP_SCOUT_GO ? LP_SCOUT_GO : 0;
 }
 
 /* Calls FUNCTION(ARGUMENT) with the stack pointer at TOP. */
@@ -577,21 +392,66 @@ static bool is_running(void)
 	return false;
 }
 
+/* Any thread may come here, several at once: each process is reaped by the one that the kernel
+ * gives it to. */
+static void reap(void)
+{
+	size_t i;
+
+	for (i = 0; i < RUNNING_MAX; i++) {
+		int pid = __atomic_load_n(&running[i], __ATOMIC_ACQUIRE);
+		int status;
+
+		if (!pid || LP_SYS4(SYS_wait4, pid, &status, WNOHANG | __WCLONE, NULL) != pid)
+			continue;
+		lp_own_release(pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == LP_SCOUT_GO)
+			enqueue(&asked[i]);
+		else
+			failures += status != 0;
+		if (WIFSIGNALED(status))
+			__atomic_fetch_add(&died, 1, __ATOMIC_RELAXED);
+		if (history && history->writer == (uint32_t)pid)
+			history->writer = 0;
+		__atomic_store_n(&running[i], 0, __ATOMIC_RELEASE);
+	}
+}
+
 static int collect_once(const struct lp_request *request, void *context, uintptr_t sp)
 {
 	struct lp_thread *self = lp_self ? lp_self : lp_thread_claim((int)LP_SYS0(SYS_gettid));
-	struct job job = {request, self, context, sp, 0, lp_proc_pid(), NULL};
+	struct lp_job job = {request, self, context, sp, 0, lp_proc_pid(), NULL};
+	int r;
 
-	if (!self || !control || !stack)
+	if (!self || !lp_control || !stack)
 		return -ENOMEM;
-	lp_snapshot_reap();
+	reap();
 	/* Collections that come faster than their snapshots end must not pile up. */
 	if (!free_place() || (request->trigger == LP_TRIGGER_INTERVAL && is_running()))
 		return -EAGAIN;
+	while (!lp_dormant_reason && !lp_pause_allowed()) {
+		r = send_scout(request);
+		if (r != LP_SCOUT_GO)
+			return r;
+	}
 	lp_call_on_stack(run_job, &job, stack + STACK_BYTES);
 	if (self != lp_self)
 		lp_thread_release(self);
 	return job.result;
+}
+
+/* Whoever watches our exit must find the snapshot's connection. On a busy machine it may take its
+ * time; one that has died will not come. */
+static void await_connection(void)
+{
+	uint64_t end = lp_sys_clock_ns(CLOCK_MONOTONIC) + LP_CONNECT_WAIT_NS;
+
+	while (!lp_wait_word(&lp_control->connected, 1000000) &&
+	       lp_sys_clock_ns(CLOCK_MONOTONIC) < end) {
+		reap();
+		if (!is_running())
+			return;
+	}
 }
 
 int lp_collect(const struct lp_request *request, void *context, uintptr_t sp)
@@ -611,7 +471,7 @@ int lp_collect(const struct lp_request *request, void *context, uintptr_t sp)
 	LP_SYS4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8);
 	if (request->trigger == LP_TRIGGER_EXIT && !r) {
 		if (lp_options.connect[0])
-			wait_word(&control->connected, LP_CONNECT_WAIT_NS);
+			await_connection();
 		/* The end of a PID namespace's first process would end the snapshot too. */
 		if (lp_pid == 1)
 			LP_SYS4(SYS_wait4, -1, NULL, __WCLONE, NULL);
@@ -619,30 +479,19 @@ int lp_collect(const struct lp_request *request, void *context, uintptr_t sp)
 	return r;
 }
 
-/* Any thread may come here, several at once: each process is reaped by the one that the kernel
- * gives it to. */
-void lp_snapshot_reap(void)
+void lp_snapshot_ended(void *context)
 {
-	size_t i;
+	struct lp_request next;
 
-	for (i = 0; i < RUNNING_MAX; i++) {
-		int pid = __atomic_load_n(&running[i], __ATOMIC_ACQUIRE);
-		int status;
-
-		if (!pid || LP_SYS4(SYS_wait4, pid, &status, WNOHANG | __WCLONE, NULL) != pid)
-			continue;
-		failures += status != 0;
-		if (WIFSIGNALED(status))
-			__atomic_fetch_add(&died, 1, __ATOMIC_RELAXED);
-		if (history && history->writer == (uint32_t)pid)
-			history->writer = 0;
-		__atomic_store_n(&running[i], 0, __ATOMIC_RELEASE);
-	}
+	reap();
+	/* What a scout sent back. Where another thread collects, it takes this one too. */
+	if (!__atomic_load_n(&busy, __ATOMIC_ACQUIRE) && dequeue(&next))
+		lp_collect(&next, context, 0);
 }
 
 void lp_snapshot_stats(struct leakprof_stats *stats)
 {
-	const struct outcome *told = control ? outcome() : NULL;
+	const struct lp_outcome *told = lp_control ? lp_outcome() : NULL;
 
 	stats->start_ns = start_ns;
 	stats->snapshots = serial;
@@ -712,7 +561,7 @@ static void map_marker(void)
 	lp_sys_close((int)fd);
 }
 
-static struct control *map_control(void)
+static struct lp_control *map_control(void)
 {
 	long address = LP_SYS6(SYS_mmap, 0, LP_PAGE, PROT_READ | PROT_WRITE,
 			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -720,15 +569,15 @@ static struct control *map_control(void)
 	if (address < 0 && address > -4096)
 		return NULL;
 	lp_own_record((void *)address, LP_PAGE);
-	return (struct control *)address;
+	return (struct lp_control *)address;
 }
 
 int lp_snapshot_init(void)
 {
 	map_marker();
-	control = map_control();
+	lp_control = map_control();
 	stack = lp_own_map(STACK_BYTES);
-	if (!control || !stack)
+	if (!lp_control || !stack)
 		return -ENOMEM;
 	start_ns = lp_sys_clock_ns(CLOCK_REALTIME);
 	find_tls_info();
@@ -737,10 +586,12 @@ int lp_snapshot_init(void)
 
 void lp_snapshot_after_fork(void)
 {
+	size_t i;
+
 	/* The old page is the parent's. */
-	if (control)
-		lp_own_unmap(control, LP_PAGE);
-	control = map_control();
+	if (lp_control)
+		lp_own_unmap(lp_control, LP_PAGE);
+	lp_control = map_control();
 	if (history)
 		lp_own_unmap(history, sizeof(*history));
 	history = NULL;
@@ -749,7 +600,10 @@ void lp_snapshot_after_fork(void)
 	serial = 0;
 	failures = 0;
 	pause_ns = 0;
-	memset(running, 0, sizeof(running));
 	died = 0;
+	for (i = 0; i < RUNNING_MAX; i++)
+		if (running[i])
+			lp_own_release(running[i]);
+	memset(running, 0, sizeof(running));
 	start_ns = lp_sys_clock_ns(CLOCK_REALTIME);
 }

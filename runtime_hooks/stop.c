@@ -30,6 +30,7 @@
 static struct {
 	uint32_t phase;	  /* futex: odd while threads are to park, one more each time it changes */
 	uint32_t answers; /* futex: counts them */
+	uint32_t wanted;  /* the count at which the coordinator is woken */
 	int coordinator;
 	uint64_t *sent; /* one bit per TID */
 	uint64_t *answered;
@@ -82,8 +83,9 @@ void lp_stop_here(struct lp_thread *thread, void *context)
 		return;
 	save_context(thread, context);
 	set_bit(stop.answered, tid);
-	__atomic_fetch_add(&stop.answers, 1, __ATOMIC_ACQ_REL);
-	lp_sys_futex(&stop.answers, FUTEX_WAKE_PRIVATE, 1, NULL);
+	if (__atomic_add_fetch(&stop.answers, 1, __ATOMIC_SEQ_CST) ==
+	    __atomic_load_n(&stop.wanted, __ATOMIC_SEQ_CST))
+		lp_sys_futex(&stop.answers, FUTEX_WAKE_PRIVATE, 1, NULL);
 	while (__atomic_load_n(&stop.phase, __ATOMIC_ACQUIRE) == phase)
 		lp_sys_futex(&stop.phase, FUTEX_WAIT_PRIVATE, phase, NULL);
 	__atomic_store_n(&thread->stopped, false, __ATOMIC_RELEASE);
@@ -258,21 +260,39 @@ static int look(bool patient)
 	return r < 0 ? r : n < 0 ? (int)n : missing;
 }
 
+/* Sleeps until there are COUNT answers. Returns false when none came for a while. */
+static bool wait_for_answers(uint32_t count)
+{
+	const struct timespec slice = {0, SLICE_NS};
+
+	__atomic_store_n(&stop.wanted, count, __ATOMIC_SEQ_CST);
+	for (;;) {
+		uint32_t answers = __atomic_load_n(&stop.answers, __ATOMIC_SEQ_CST);
+
+		if ((int32_t)(answers - count) >= 0)
+			return true;
+		if (lp_sys_futex(&stop.answers, FUTEX_WAIT_PRIVATE, answers, &slice) ==
+			    -ETIMEDOUT &&
+		    answers == __atomic_load_n(&stop.answers, __ATOMIC_SEQ_CST))
+			return false;
+	}
+}
+
+/* A look costs as much as to stop some threads: there is another one only when all that were
+ * missing may have answered. */
 static int wait_for_all(uint64_t deadline)
 {
 	bool patient = false;
 
 	for (;;) {
 		uint32_t answers = __atomic_load_n(&stop.answers, __ATOMIC_ACQUIRE);
-		const struct timespec slice = {0, SLICE_NS};
 		int missing = look(patient);
 
 		if (missing <= 0)
 			return missing;
 		if (lp_sys_clock_ns(CLOCK_MONOTONIC) > deadline)
 			return -ETIMEDOUT;
-		patient = lp_sys_futex(&stop.answers, FUTEX_WAIT_PRIVATE, answers, &slice) ==
-			  -ETIMEDOUT;
+		patient = !wait_for_answers(answers + (uint32_t)missing);
 	}
 }
 
@@ -318,7 +338,7 @@ static void sweep(void)
 
 int lp_stop_world(struct lp_thread *self, void *context, uintptr_t sp)
 {
-	uint64_t deadline = lp_sys_clock_ns(CLOCK_MONOTONIC) + lp_options.stop_timeout_ns;
+	uint64_t deadline = lp_sys_clock_ns(CLOCK_MONOTONIC) + lp_pause_stop_ns();
 	int r;
 
 	if (!stop.sent) {

@@ -248,8 +248,9 @@ struct lp_request {
  */
 int lp_collect(const struct lp_request *request, void *context, uintptr_t sp);
 
-/* The snapshot process may have ended. */
-void lp_snapshot_reap(void);
+/* The snapshot process, or the scout, may have ended. CONTEXT is the ucontext_t of the signal that
+ * says so. */
+void lp_snapshot_ended(void *context);
 
 /* What STATS says of collections. */
 void lp_snapshot_stats(struct leakprof_stats *stats);
@@ -291,6 +292,27 @@ void lp_stats_reap(void);
 int lp_stats_read(struct leakprof_stats *stats);
 
 void lp_stats_after_fork(void);
+/* --- pause.c --- */
+
+#define LP_PAUSE_REASON_MAX 192
+
+/* With max_pause: tries what a clone takes here. */
+void lp_pause_init(void);
+
+/* Whether a snapshot made now would keep to max_pause, as far as can be told at once: never yes
+ * where it would not, perhaps no where it would. Cheap. */
+bool lp_pause_allowed(void);
+
+/* The same after a look at the page tables, which takes long: for the scout. If not it writes why
+ * to REASON, of LP_PAUSE_REASON_MAX bytes. */
+bool lp_pause_look(char *reason);
+
+/* How long threads may take to stop, and whether that is because of max_pause. */
+uint64_t lp_pause_stop_ns(void);
+bool lp_pause_short(void);
+
+/* What a clone took of CPU time, and the stop without it. */
+void lp_pause_learn(uint64_t clone_ns, uint64_t rest_ns);
 
 /* --- deliver.c: in the snapshot process --- */
 
@@ -304,6 +326,7 @@ struct lp_delivery {
 	uint32_t serial;
 	uint64_t seconds;
 	int fd;
+	bool shared; /* in the target's memory, which goes on: the program's is not read */
 	char output[LP_PATH_MAX];
 };
 

@@ -26,6 +26,8 @@ const struct lp_option lp_option_table[] = {
 	 "the real-time signal that triggers snapshots and stops threads"},
 	{"stop_timeout", LP_OPT_DURATION, EVERYWHERE, MEMBER(stop_timeout_ns), "1s",
 	 "how long all threads may take to stop"},
+	{"max_pause", LP_OPT_DURATION, EVERYWHERE, MEMBER(max_pause_ns), "0",
+	 "refuse a snapshot that would stop the program for longer; 0: none is refused"},
 	{"timeout", LP_OPT_DURATION, EVERYWHERE, MEMBER(timeout_ns), "60s",
 	 "how long a snapshot may take in all"},
 	{"stack_limit", LP_OPT_SIZE, EVERYWHERE, MEMBER(stack_limit), "64K",

@@ -25,6 +25,7 @@ struct lp_options {
 	uint64_t interval_ns; /* a snapshot every so often; 0: none */
 	uint64_t settle_ns;   /* at exit, for goroutines that are still there to end */
 	uint64_t stop_timeout_ns; /* for all threads to stop */
+	uint64_t max_pause_ns;	  /* a snapshot that would stop the program longer is refused */
 	uint64_t timeout_ns;	  /* for the whole snapshot */
 	uint64_t stack_limit;	  /* bytes copied of one stack */
 	uint64_t pointer_mask;	  /* and'ed to every word before it is taken for a pointer */

@@ -44,6 +44,7 @@ void *lp_own_map(size_t size)
 		__atomic_store_n(&slot->size, 0, __ATOMIC_RELEASE);
 		return NULL;
 	}
+	slot->owner = (int)LP_SYS0(SYS_getpid);
 	__atomic_store_n(&slot->start, (uintptr_t)address, __ATOMIC_RELEASE);
 	return address;
 }
@@ -52,8 +53,10 @@ void lp_own_record(void *address, size_t size)
 {
 	struct lp_own_range *slot = claim(size);
 
-	if (slot)
-		__atomic_store_n(&slot->start, (uintptr_t)address, __ATOMIC_RELEASE);
+	if (!slot)
+		return;
+	slot->owner = (int)LP_SYS0(SYS_getpid);
+	__atomic_store_n(&slot->start, (uintptr_t)address, __ATOMIC_RELEASE);
 }
 
 static struct lp_own_range *slot_of(const void *address)
@@ -95,6 +98,26 @@ void *lp_own_grow(void *address, size_t size, size_t new_size)
 		slot->size = new_size;
 	}
 	return (void *)moved;
+}
+
+void lp_own_give(void *address, int pid)
+{
+	slot_of(address)->owner = pid;
+}
+
+void lp_own_release(int pid)
+{
+	size_t i;
+
+	for (i = 0; i < used; i++) {
+		uintptr_t start = __atomic_load_n(&ranges[i].start, __ATOMIC_ACQUIRE);
+
+		if (!start || ranges[i].owner != pid)
+			continue;
+		lp_sys_unmap((void *)start, ranges[i].size);
+		ranges[i].start = 0;
+		__atomic_store_n(&ranges[i].size, 0, __ATOMIC_RELEASE);
+	}
 }
 
 const struct lp_own_range *lp_own_ranges(size_t *count)

@@ -13,6 +13,7 @@
 struct lp_own_range {
 	uintptr_t start;
 	size_t size; /* 0: unused slot */
+	int owner;   /* the process that mapped it: one may share the target's memory */
 };
 
 /* Maps SIZE bytes (rounded up to pages), zero. NULL when there is no memory or LP_OWN_MAX ranges
@@ -28,6 +29,10 @@ void *lp_own_grow(void *address, size_t size, size_t new_size);
 
 /* Unmaps what lp_own_map returned; SIZE as there. */
 void lp_own_unmap(void *address, size_t size);
+
+/* Makes what lp_own_map returned PID's, and unmaps all that is PID's: it has ended. */
+void lp_own_give(void *address, int pid);
+void lp_own_release(int pid);
 
 /* The table: *COUNT slots, some unused. For the snapshot. */
 const struct lp_own_range *lp_own_ranges(size_t *count);

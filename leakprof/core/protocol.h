@@ -39,7 +39,7 @@
 #define LP_MEMFD_NAME_FORMAT "leakprof-abi%u-sig%u"
 #define LP_PROTOCOL_ABI 2u
 #define LP_SOCKET_FORMAT "leakprof/%u/%08x" /* PID, token */
-#define LP_CONNECT_WAIT_NS 200000000ull
+#define LP_CONNECT_WAIT_NS 30000000000ull
 
 /* In a signal's value. */
 enum lp_ask { LP_ASK_SNAPSHOT = 0, LP_ASK_STATS = 1 };

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the benchmarks share. Each measures its engines in turns in one run, and reports medians with the spread (lowest to
 highest); a peer that is not installed is named in the result."""
+import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -27,6 +29,7 @@ class Bench:
         self.quick = quick
         self.turns = 2 if quick else TURNS
         self.source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        self.build = build
         self.leakprof = os.path.join(build, "leakprof", "leakprof")
         self.shim = os.path.join(build, "runtime_hooks", "libleakprof.so")
         self.programs = os.path.join(build, "tests", "bench")
@@ -85,26 +88,40 @@ class Bench:
         text = subprocess.run("zcat %s | strings -n 12" % profile, shell=True, stdout=subprocess.PIPE, text=True).stdout
         return {name: int(value) for name, value in re.findall(r"figure (\w+) (\d+)", text)}
 
-    def snapshots(self, command, turns=None, env=None):
-        """Runs COMMAND, which prints a line when it is ready, under the shim and takes snapshots of it. Returns for each the
-        figures, with "seconds" from the trigger to the profile and "reporter_kib", the most memory of the program leakprof."""
-        program = subprocess.Popen(command, env=env or self.under(), stdout=subprocess.PIPE, text=True)
-        profile = os.path.join(self.folder, "snapshot.pb.gz")
-        results = []
+    @contextlib.contextmanager
+    def running(self, command, env=None):
+        """COMMAND under the shim; it prints a line when it is ready, and reads lines."""
+        program = subprocess.Popen(command, env=env or self.under(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             program.stdout.readline()
-            for _ in range(turns or self.turns):
-                start = time.monotonic()
-                done = subprocess.Popen([self.leakprof, "snapshot", "-o", profile, "--timeout=100s", str(program.pid)],
-                                        stderr=subprocess.DEVNULL)
-                _, status, usage = os.wait4(done.pid, 0)
-                seconds = time.monotonic() - start
-                if status:
-                    raise RuntimeError("a snapshot of %s failed" % " ".join(command))
-                results.append(dict(self.facts(profile), seconds=seconds, reporter_kib=usage.ru_maxrss))
+            yield program
         finally:
             program.kill()
             program.wait()
+
+    def snapshot(self, program):
+        """Takes one. Returns its figures, with "seconds" from the trigger to the profile and "reporter_kib", the most memory
+        of the program leakprof."""
+        profile = os.path.join(self.folder, "snapshot.pb.gz")
+        start = time.monotonic()
+        done = subprocess.Popen([self.leakprof, "snapshot", "-o", profile, "--timeout=100s", str(program.pid)],
+                                stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(done.pid, 0)
+        seconds = time.monotonic() - start
+        if status:
+            raise RuntimeError("a snapshot of %s failed" % " ".join(program.args))
+        return dict(self.facts(profile), seconds=seconds, reporter_kib=usage.ru_maxrss)
+
+    def snapshots(self, command, turns=None, env=None, rewrite=False):
+        """Takes them of COMMAND, one after the other; with REWRITE it writes all of its memory before each."""
+        results = []
+        with self.running(command, env) as program:
+            for _ in range(turns or self.turns):
+                results.append(self.snapshot(program))
+                if rewrite:
+                    program.stdin.write("\n")
+                    program.stdin.flush()
+                    program.stdout.readline()
         return results
 
     def in_turns(self, benchmark, case, unit, engines, turns=None):
@@ -124,6 +141,13 @@ class Bench:
         self.rows.append(row)
         print("%-11s %-38s %-28s %10.4g %-6s (%.4g to %.4g)" % (benchmark, case, engine, row["median"], unit, row["low"],
                                                                   row["high"]), flush=True)
+
+    def percentiles(self, benchmark, case, engine, unit, values):
+        """Three rows: the median, the 99th percentile, the highest."""
+        ordered = sorted(values)
+        for name, value in (("p50", statistics.median(values)), ("p99", ordered[math.ceil(0.99 * len(values)) - 1]),
+                            ("max", ordered[-1])):
+            self.row(benchmark, "%s (%d)" % (case, len(values)), "%s, %s" % (engine, name), unit, [value])
 
     def save_table(self, path):
         """As Markdown, with the ratio to the first engine of the same case and unit."""

@@ -5,10 +5,14 @@
  * KiB, for the pause; prints READY and sleeps. heap leak COUNT: leaks that many State Threads
  * goroutines at one site, prints READY and sleeps. heap chain COUNT: each goroutine is reached only
  * through the one before it, the first by a global. heap threads COUNT: so many more OS threads
- * sleep.
+ * sleep. All that sleep write every page of what they hold again for each line of standard input,
+ * and print READY again. heap write MIB: holds that much and writes one word of every page of it in
+ * a second, in steps of a millisecond; prints for each such pass the milliseconds that the writes
+ * took, and by how many the latest step was late.
  */
 #include <pthread.h>
 #include <st.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +47,8 @@ static void *allocate(void *argument)
 		free(blocks[slot]);
 		blocks[slot] = malloc((seed >> 8 & 255) + 8);
 	}
+	for (i = 0; i < KEPT; i++)
+		free(blocks[i]);
 	return NULL;
 }
 
@@ -72,6 +78,59 @@ static void hold(long mebibytes)
 		block[0] = kept_alive;
 		kept_alive = block;
 	}
+}
+
+static void rewrite(void)
+{
+	void **block;
+	uintptr_t page = 0;
+
+	for (block = kept_alive; block; block = block[0]) {
+		if ((uintptr_t)block >> 12 != page)
+			block[1] = (char *)block[1] + 1;
+		page = (uintptr_t)block >> 12;
+	}
+}
+
+#define STEPS 1000
+
+static void sleep_until(double time)
+{
+	const struct timespec when = {(time_t)(time / 1e9),
+				      (long)(time - 1e9 * (time_t)(time / 1e9))};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL))
+		;
+}
+
+/* One pass over COUNT blocks; a step that is late is not made up for. */
+static void write_steadily(long count)
+{
+	void **block = kept_alive;
+	double next = now();
+	double busy = 0;
+	double worst = 0;
+	long step;
+
+	for (step = 0; step < STEPS; step++) {
+		long left = count / STEPS;
+		double begin;
+		double end;
+
+		next += 1e6;
+		sleep_until(next);
+		begin = now();
+		for (; left > 0 && block; left--) {
+			block[1] = (char *)block[1] + 1;
+			block = block[0];
+		}
+		end = now();
+		busy += end - begin;
+		worst = end - next > worst ? end - next : worst;
+		next = end > next + 1e6 ? end : next;
+	}
+	printf("%.3f %.3f\n", busy / 1e6, worst / 1e6);
+	fflush(stdout);
 }
 
 static void *wait_forever(void *argument)
@@ -134,7 +193,7 @@ int main(int argc, char **argv)
 	}
 	st_init();
 	first_cond = next_cond = st_cond_new();
-	if (!strcmp(argv[1], "hold"))
+	if (!strcmp(argv[1], "hold") || !strcmp(argv[1], "write"))
 		hold(count);
 	else if (!strcmp(argv[1], "threads"))
 		start_threads(count);
@@ -143,8 +202,17 @@ int main(int argc, char **argv)
 	start_goroutines(wait_forever, !strcmp(argv[1], "leak") ? count : 1);
 	st_usleep(0);
 	next_cond = NULL;
-	puts("READY");
-	fflush(stdout);
-	st_sleep(600);
+	for (;;) {
+		int c;
+
+		puts("READY");
+		fflush(stdout);
+		while (!strcmp(argv[1], "write"))
+			write_steadily(1024 * count);
+		while ((c = getchar()) != '\n')
+			if (c == EOF)
+				st_sleep(600);
+		rewrite();
+	}
 	return 0;
 }

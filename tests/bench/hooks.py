@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""What the program itself pays: switches and allocations, alone and under the shim in turns, beside heaptrack on the same program."""
+"""What the program itself pays: switches, goroutines, allocations and requests, alone and under the shim in turns; beside
+LeakSanitizer and heaptrack on the same program."""
 import os
 import subprocess
 
 from common import seconds
+
+# Runtime, program and its argument; what its goroutines take turns over, and how many waits.
+SWITCHES = [
+    ("State Threads", ("switch", "st"), {"cond": 2000000, "mutex": 2000000}),
+    ("GNU Pth", ("switch", "pth"), {"cond": 50000, "mutex": 50000, "port": 50000}),
+    ("minigo", ("minigo_switch",), {"chan": 1000000, "select": 1000000, "cond": 1000000, "mutex": 1000000}),
+]
+SPAWNS = {"State Threads": 200000, "GNU Pth": 20000, "minigo": 200000}
+NAMES = {"cond": "condition", "port": "message port", "chan": "channel", "select": "select of 8"}
 
 
 def compare(bench, case, *command):
@@ -28,20 +38,54 @@ def heaptrack(bench, case, *command):
     bench.row("hooks", case, "heaptrack", "ns", values)
 
 
+def sanitizer(bench, case, *arguments):
+    """Its allocator is its own: what a program pays for it may also be less than nothing."""
+    program = bench.program("heap_lsan", "LeakSanitizer")
+    if program:
+        bench.row("hooks", case, "LeakSanitizer", "ns",
+                  [bench.numbers(program, *arguments)[0][0] for _ in range(bench.turns)])
+
+
+def served(bench, env, requests):
+    """Requests a second of examples/st_server, and the CPU time that one took it, in microseconds."""
+    server = subprocess.Popen([os.path.join(bench.build, "examples", "st_server")], env=env, stdout=subprocess.PIPE, text=True)
+    port = server.stdout.readline().split()[-1]
+    rate = bench.numbers(os.path.join(bench.programs, "load"), port, str(requests), "64")[0][0]
+    server.terminate()
+    usage = os.wait4(server.pid, 0)[2]
+    server.returncode = 0
+    return rate, (usage.ru_utime + usage.ru_stime) / requests * 1e6
+
+
+def under_load(bench, few):
+    case = "State Threads server, 64 clients"
+    results = {"alone": [], "leakprof": []}
+    for _ in range(bench.turns):
+        results["alone"].append(served(bench, None, 20000 // few))
+        results["leakprof"].append(served(bench, bench.under(), 20000 // few))
+    for engine, values in results.items():
+        bench.row("hooks", case, engine, "1/s", [rate for rate, _ in values])
+    for engine, values in results.items():
+        bench.row("hooks", case + ", CPU a request", engine, "us", [cpu for _, cpu in values])
+
+
 def run(bench):
     def program(name):
         return os.path.join(bench.programs, name)
 
-    few = 10 if bench.quick else 1
-    compare(bench, "State Threads wait and switch", program("switch"), "st", str(2000000 // few))
-    compare(bench, "GNU Pth wait and switch", program("switch"), "pth", str(100000 // few))
-    compare(bench, "minigo wait and switch", program("minigo_switch"), str(1000000 // few))
+    few = 50 if bench.quick else 1
+    for runtime, (name, *arguments), cases in SWITCHES:
+        for case, count in cases.items():
+            compare(bench, "%s, %s: a wait" % (runtime, NAMES.get(case, case)), program(name), *arguments, case, str(count // few))
+        compare(bench, runtime + ": start and end of one", program(name), *arguments, "spawn", str(SPAWNS[runtime] // few))
     for threads in ("1", "4"):
-        pairs = [program("heap"), "pairs" + threads, str(5000000 // few)]
+        pairs = ["pairs" + threads, str(5000000 // few)]
         case = "malloc and free, %s thread%s" % (threads, "s" if threads != "1" else "")
-        compare(bench, case, *pairs)
-        heaptrack(bench, case, *pairs)
+        compare(bench, case, program("heap"), *pairs)
+        sanitizer(bench, case, *pairs)
+        heaptrack(bench, case, program("heap"), *pairs)
     load(bench, "python3 building dicts", "/usr/bin/python3", "-c",
          "d = {}\nfor i in range(%d): d[str(i)] = [i, str(i)]" % (600000 // few))
     load(bench, "gcc -O2 compiling mark.c", "gcc", "-O2", "-D_GNU_SOURCE", "-I" + os.path.join(bench.source, "leakprof"), "-c",
          "-o", "/dev/null", os.path.join(bench.source, "leakprof", "core", "mark.c"))
+    under_load(bench, few)

@@ -66,7 +66,7 @@ def suite_docs():
     @test
     def benchmarks_run():
         rows = os.path.join(FOLDER, "rows.json")
-        result = run("python3", os.path.join(SOURCE, "tests", "bench", "bench.py"), BUILD, "--quick", "--json", rows, timeout=120)
+        result = run("python3", os.path.join(SOURCE, "tests", "bench", "bench.py"), BUILD, "--quick", "--json", rows, timeout=240)
         equal(result.returncode, 0, result.stderr)
         with open(rows) as file:
             seen = {row["benchmark"] for row in json.load(file)["rows"] if row["median"] > 0}

@@ -77,9 +77,15 @@ def pelted(pid):
         pelter.wait()
 
 
+def is_snapshot(pid):
+    with contextlib.suppress(OSError):
+        return open("/proc/%d/comm" % pid).read() == "leakprof-snap\n"
+    return False
+
+
 def snapshots_of(pid):
     """The snapshot processes of PID."""
-    return [child for child in children_of(pid) if open("/proc/%d/comm" % child).read() == "leakprof-snap\n"]
+    return [child for child in children_of(pid) if is_snapshot(child)]
 
 
 def command_to(*command):
@@ -403,9 +409,11 @@ def cgroup_tests():
             enter = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', processes]
             with hostile("memory", "40", before=enter, interval="200ms", reporter=reporter, output=output) as running:
                 pid = running.process.pid
-                # Not before the memory is there.
+                # One that has all of the memory is to stay, so not one that was made before READY.
+                wait_for(lambda: not snapshots_of(pid))
                 sleepy_reporter("memory-reporter")
-                wait_for(lambda: any(status_of(child, "VmRSS") > 40 << 10 for child in kept_snapshots(pid)))
+                wait_for(lambda: kept_snapshots(pid))
+                check(status_of(kept_snapshots(pid)[0], "VmRSS") > 40 << 10, "the snapshot has not got the memory")
                 doomed = kept_snapshots(pid)[0]
                 # The program becomes the larger one, and what the snapshot has of it is copied.
                 os.kill(pid, signal.SIGUSR1)
