@@ -67,9 +67,13 @@ static void peek_words(const void *const *addresses, uintptr_t *words, size_t co
 
 /* --- Counting --- */
 
+/* Where a kind comes from: an adapter's own constant; one that a wait record of an adapter, or of
+ * the program, named when it was read. */
+enum origin { FROM_ADAPTER, FROM_WAIT, FROM_PROGRAM };
+
 struct counted_kind {
 	uintptr_t kind;
-	bool annotated;
+	enum origin origin;
 	uint64_t count;
 };
 
@@ -84,7 +88,7 @@ struct count {
 	bool ready[LP_ANNOTATED_MAX + 8]; /* by runtime: has one that could run */
 };
 
-static void count_kind(struct count *count, uintptr_t kind, bool annotated)
+static void count_kind(struct count *count, uintptr_t kind, enum origin origin)
 {
 	size_t i;
 
@@ -96,7 +100,7 @@ static void count_kind(struct count *count, uintptr_t kind, bool annotated)
 		return;
 	}
 	if (i == count->kind_count)
-		count->kinds[count->kind_count++] = (struct counted_kind){kind, annotated, 0};
+		count->kinds[count->kind_count++] = (struct counted_kind){kind, origin, 0};
 	count->kinds[i].count++;
 }
 
@@ -135,7 +139,8 @@ static void flush(struct count *count)
 		if (!same)
 			count_ready(count, goroutine);
 		else if (kinds[i])
-			count_kind(count, kinds[i], goroutine->runtime->shared);
+			count_kind(count, kinds[i],
+				   goroutine->runtime->shared ? FROM_PROGRAM : FROM_WAIT);
 		else
 			count->stats->waiting++;
 	}
@@ -148,7 +153,7 @@ static void count_peeked(struct count *count, const struct lp_goroutine *gorouti
 	const struct lp_wait_kind *kind = goroutine->runtime->adapter->peek(goroutine);
 
 	if (kind)
-		count_kind(count, (uintptr_t)kind, false);
+		count_kind(count, (uintptr_t)kind, FROM_ADAPTER);
 	else
 		count_ready(count, goroutine);
 }
@@ -176,38 +181,21 @@ static void count_goroutine(struct count *count, const struct lp_goroutine *goro
 		flush(count);
 }
 
-/* State and words of a kind of wait. */
-static uint32_t describe(const struct counted_kind *counted, const char **words)
-{
-	static const uint32_t states[] = {LP_STATE_WAITING, LP_STATE_IO, LP_STATE_SLEEP};
-	struct leakprof_kind annotated;
-	struct lp_wait_kind kind;
-
-	*words = NULL;
-	if (!counted->annotated) {
-		if (peek((void *)counted->kind, &kind, sizeof(kind)) < sizeof(kind))
-			return LP_STATE_WAITING;
-		*words = kind.label;
-		return kind.state;
-	}
-	if (peek((void *)counted->kind, &annotated, offsetof(struct leakprof_kind, queue_offset)) <
-		    offsetof(struct leakprof_kind, queue_offset) ||
-	    annotated.state >= LP_ARRAY_SIZE(states))
-		return LP_STATE_WAITING;
-	*words = annotated.name;
-	return states[annotated.state];
-}
-
-/* WORDS, cut off where they are long; "waiting" where they cannot be read. */
+/* The program's string WORDS, cut off where it is long. */
 static void read_name(const char *words, char name[LEAKPROF_STATS_NAME])
 {
 	size_t most = LEAKPROF_STATS_NAME - 1;
 	size_t here = LP_PAGE - (uintptr_t)words % LP_PAGE; /* the string may end with its page */
-	size_t i;
 
-	memset(name, 0, LEAKPROF_STATS_NAME);
 	if (words && peek(words, name, here < most ? here : most) == here && !memchr(name, 0, here))
 		peek(words + here, name + here, most - here);
+}
+
+/* Printable, with nothing behind its end; "waiting" where there is none. */
+static void clean_name(char name[LEAKPROF_STATS_NAME])
+{
+	size_t i;
+
 	for (i = 0; name[i]; i++)
 		if (name[i] < ' ' || name[i] > '~')
 			name[i] = '?';
@@ -216,18 +204,54 @@ static void read_name(const char *words, char name[LEAKPROF_STATS_NAME])
 		memcpy(name, "waiting", 8);
 }
 
-static void add_kind(struct leakprof_stats *stats, const char *words, uint64_t number)
+static uint32_t describe_adapters(const struct lp_wait_kind *kind, char name[LEAKPROF_STATS_NAME])
 {
-	char name[LEAKPROF_STATS_NAME];
+	size_t length = strlen(kind->label);
+
+	memcpy(name, kind->label, length < LEAKPROF_STATS_NAME ? length : LEAKPROF_STATS_NAME - 1);
+	return kind->state;
+}
+
+static uint32_t describe_programs(const void *address, char name[LEAKPROF_STATS_NAME])
+{
+	static const uint32_t states[] = {LP_STATE_WAITING, LP_STATE_IO, LP_STATE_SLEEP};
+	const size_t size = offsetof(struct leakprof_kind, queue_offset);
+	struct leakprof_kind kind;
+
+	if (peek(address, &kind, size) < size || kind.state >= LP_ARRAY_SIZE(states))
+		return LP_STATE_WAITING;
+	read_name(kind.name, name);
+	return states[kind.state];
+}
+
+/* The state of a kind of wait, and its NAME. */
+static uint32_t describe(const struct counted_kind *counted, char name[LEAKPROF_STATS_NAME])
+{
+	uint32_t state = LP_STATE_WAITING;
+	struct lp_wait_kind kind;
+
+	memset(name, 0, LEAKPROF_STATS_NAME);
+	if (counted->origin == FROM_ADAPTER)
+		state = describe_adapters((const struct lp_wait_kind *)counted->kind, name);
+	else if (counted->origin == FROM_PROGRAM)
+		state = describe_programs((const void *)counted->kind, name);
+	else if (peek((void *)counted->kind, &kind, sizeof(kind)) == sizeof(kind))
+		state = describe_adapters(&kind, name);
+	clean_name(name);
+	return state;
+}
+
+static void add_kind(struct leakprof_stats *stats, const char name[LEAKPROF_STATS_NAME],
+		     uint64_t number)
+{
 	size_t i;
 
-	read_name(words, name);
 	/* Kinds of several runtimes may have the same name. */
 	for (i = 0; i < stats->kind_count; i++)
-		if (!memcmp(stats->kinds[i].name, name, sizeof(name)))
+		if (!memcmp(stats->kinds[i].name, name, LEAKPROF_STATS_NAME))
 			break;
 	if (i == stats->kind_count)
-		memcpy(stats->kinds[stats->kind_count++].name, name, sizeof(name));
+		memcpy(stats->kinds[stats->kind_count++].name, name, LEAKPROF_STATS_NAME);
 	stats->kinds[i].count += number;
 }
 
@@ -237,8 +261,8 @@ static void add_kinds(const struct count *count)
 	size_t i;
 
 	for (i = 0; i < count->kind_count; i++) {
-		const char *words;
-		uint32_t state = describe(&count->kinds[i], &words);
+		char name[LEAKPROF_STATS_NAME];
+		uint32_t state = describe(&count->kinds[i], name);
 
 		if (state == LP_STATE_IO)
 			stats->io += count->kinds[i].count;
@@ -246,7 +270,7 @@ static void add_kinds(const struct count *count)
 			stats->sleeping += count->kinds[i].count;
 		else
 			stats->waiting += count->kinds[i].count;
-		add_kind(stats, words, count->kinds[i].count);
+		add_kind(stats, name, count->kinds[i].count);
 	}
 }
 

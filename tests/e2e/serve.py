@@ -756,14 +756,18 @@ def suite_namespaces():
     @test
     def a_seccomp_filter_as_dockers():
         """What Docker's default profile denies, and more: looking into memory, by which statistics tell waits apart."""
-        with Running("python3", "-c", FILTERED, *inside, stdin=subprocess.PIPE) as running:
-            equal(running.first_line, "READY\n", "output " + running.first_line)
-            pid = running.process.pid
-            check("Seccomp:\t2" in open("/proc/%d/status" % pid).read(), "it has a filter")
-            result = run(LEAKPROF, "snapshot", "--debug=1", str(pid))
-            check("goroutineleak profile: total 3" in result.stdout, result.stdout + result.stderr)
-            result = run(LEAKPROF, "top", "--once", str(pid))
-            check("0 running, 0 runnable, 5 waiting" in result.stdout, result.stdout + result.stderr)
+        for command, leaked, states, kinds in (
+                (inside, 3, "0 running, 0 runnable, 4 waiting, 1 in I/O, 0 asleep", True),
+                (["env", "MINIGO_THREADS=1", *inside[:-2], STATES], 1, "1 running, 2 runnable, 4 waiting", False)):
+            with Running("python3", "-c", FILTERED, *command, stdin=subprocess.PIPE) as running:
+                equal(running.first_line, "READY\n", "output " + running.first_line)
+                pid = running.process.pid
+                check("Seccomp:\t2" in open("/proc/%d/status" % pid).read(), "it has a filter")
+                result = run(LEAKPROF, "snapshot", "--debug=1", str(pid))
+                check("goroutineleak profile: total %d\n" % leaked in result.stdout, result.stdout + result.stderr)
+                result = run(LEAKPROF, "top", "--once", str(pid))
+                check(states in result.stdout, result.stdout + result.stderr)
+                equal("WAITING IN" in result.stdout, kinds, "kinds of waits")
 
     @test
     def others_may_not_ask():
