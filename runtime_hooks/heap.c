@@ -18,7 +18,8 @@
 #include "core/sys.h"
 #include "runtime_hooks/target.h"
 
-/* jemalloc aligns blocks of 8 bytes to 8, but the heap map tells only multiples of 16 apart. */
+/* jemalloc aligns blocks of 8 bytes to 8, but the heap map tells only multiples of 16 apart.
+ * Sanitizers do not, and must know the size that was asked for. */
 #define SMALLEST 16u
 
 static struct {
@@ -41,6 +42,8 @@ static struct {
 static char bootstrap[16384] __attribute__((aligned(16)));
 static size_t bootstrap_used;
 static bool resolving;
+
+static size_t smallest = SMALLEST;
 
 static bool is_bootstrap(const void *block)
 {
@@ -68,6 +71,7 @@ static bool resolve(void)
 	if (resolving)
 		return false;
 	resolving = true;
+	smallest = lp_sanitizer_allocates() ? 0 : SMALLEST;
 	real.calloc = lp_next("calloc", NULL);
 	real.realloc = lp_next("realloc", NULL);
 	real.free = lp_next("free", NULL);
@@ -76,7 +80,8 @@ static bool resolve(void)
 	real.memalign = lp_next("memalign", NULL);
 	real.valloc = lp_next("valloc", NULL);
 	real.pvalloc = lp_next("pvalloc", NULL);
-	real.usable = lp_next("malloc_usable_size", NULL);
+	real.usable = lp_sanitizer_allocates() ? lp_sanitizer_usable
+					       : lp_next("malloc_usable_size", NULL);
 	__atomic_store_n(&real.malloc, lp_next("malloc", NULL), __ATOMIC_RELEASE);
 	resolving = false;
 	errno = saved;
@@ -97,7 +102,7 @@ static inline void *track(void *block)
 
 static inline size_t at_least(size_t size)
 {
-	return size < SMALLEST ? SMALLEST : size;
+	return LP_UNLIKELY(size < smallest) ? smallest : size;
 }
 
 LP_EXPORT void *malloc(size_t size)
@@ -113,8 +118,8 @@ LP_EXPORT void *calloc(size_t count, size_t size)
 
 	if (!ready())
 		return __builtin_mul_overflow(count, size, &total) ? NULL : bootstrap_alloc(total);
-	if (LP_UNLIKELY(count < SMALLEST && size < SMALLEST && count * size < SMALLEST))
-		return track(real.calloc(1, SMALLEST));
+	if (LP_UNLIKELY(count < smallest && size < smallest && count * size < smallest))
+		return track(real.calloc(1, smallest));
 	return track(real.calloc(count, size));
 }
 
@@ -151,6 +156,9 @@ LP_EXPORT void *realloc(void *block, size_t size)
 		return move_bootstrap(block, size);
 	if (!ready())
 		return NULL;
+	/* It tells of both blocks, in an order of its own. */
+	if (LP_UNLIKELY(!smallest))
+		return real.realloc(block, size);
 	if (!size) {
 		lp_heapmap_clear(block);
 		return track(real.realloc(block, size));
@@ -289,7 +297,7 @@ const char *lp_heap_warning(void)
 	static const char *warning;
 	static bool asked;
 
-	if (!asked && !lp_heap_untracked() && !is_glibc())
+	if (!asked && !lp_heap_untracked() && !lp_sanitizer_allocates() && !is_glibc())
 		warning = "the allocator is not glibc's: what its caches remember of old blocks "
 			  "may hide leaks";
 	asked = true;

@@ -28,6 +28,7 @@
 #include "core/collect.h"
 #include "core/history.h"
 #include "core/own.h"
+#include "core/sanitizer.h"
 #include "core/protocol.h"
 #include "core/sys.h"
 #include "runtime_hooks/adapters/adapters.h"
@@ -259,6 +260,13 @@ static int collect(struct lp_collection *collection, const struct lp_collect_inp
 					  "higher, or try again");
 		return 0;
 	}
+	/* Its allocator keeps all blocks in one piece of memory: nothing would be found. */
+	if (input->heap_untracked && collection->sanitizer) {
+		collection->measured = LP_MEASURED_FAILED;
+		lp_collect_note(collection, LP_NOTE_ERROR,
+				lp_sanitizer_untracked(collection->sanitizer));
+		return 0;
+	}
 	r = lp_collect_verdicts(collection);
 	if (r) {
 		collection->measured = LP_MEASURED_FAILED;
@@ -448,6 +456,9 @@ static int collect_once(const struct lp_request *request, void *context, uintptr
 
 	if (!self || !control)
 		return -ENOMEM;
+	/* Whoever called is in no realloc (sanitizer.c). */
+	if (!context)
+		self->moving = NULL;
 	lp_snapshot_reap();
 	/* Collections that come faster than their snapshots end must not pile up. */
 	if (!free_place() || (request->trigger == LP_TRIGGER_INTERVAL && is_running()))

@@ -59,6 +59,14 @@ const char *lp_heap_untracked(void);
 /* What weakens the verdicts though the heap is tracked, or NULL. */
 const char *lp_heap_warning(void);
 
+/* --- sanitizer.c --- */
+
+/* Whether a sanitizer's allocator tells us of its blocks. */
+bool lp_sanitizer_allocates(void);
+
+/* Its malloc_usable_size, which says what was asked for. */
+size_t lp_sanitizer_usable(void *block);
+
 /* --- threads.c --- */
 
 extern __thread struct lp_thread *lp_self __attribute__((tls_model("initial-exec")));

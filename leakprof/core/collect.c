@@ -10,6 +10,7 @@
 #include "core/history.h"
 #include "core/layout.h"
 #include "core/own.h"
+#include "core/sanitizer.h"
 #include "core/sys.h"
 #include "core/thread.h"
 
@@ -90,6 +91,7 @@ int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_
 	r = lp_maps_read(&collection->maps);
 	if (r)
 		return r;
+	collection->sanitizer = lp_sanitizer_find(&collection->maps);
 	lp_kernel_words(collection);
 	lp_shared_words(collection);
 	return lp_vec_failed() ? -ENOMEM : 0;
