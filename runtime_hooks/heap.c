@@ -18,8 +18,7 @@
 #include "core/sys.h"
 #include "runtime_hooks/target.h"
 
-/* jemalloc aligns blocks of 8 bytes to 8, but the heap map tells only multiples of 16 apart.
- * Sanitizers do not, and must know the size that was asked for. */
+/* jemalloc aligns blocks of 8 bytes to 8, but the heap map tells only multiples of 16 apart. */
 #define SMALLEST 16u
 
 static struct {
@@ -36,14 +35,19 @@ static struct {
 } real;
 
 /*
+ * What comes next is a sanitizer's, which tells of its blocks by itself (sanitizer.c). It must get
+ * the size that was asked for and see who asked: we pass it on by a jump, which leaves no frame
+ * (meson.build).
+ */
+static bool sanitized;
+
+/*
  * dlsym may allocate while it looks for the allocator: from here. Such blocks live as long as the
  * process, and are scanned as part of nothing, for they hold the dynamic linker's own strings.
  */
 static char bootstrap[16384] __attribute__((aligned(16)));
 static size_t bootstrap_used;
 static bool resolving;
-
-static size_t smallest = SMALLEST;
 
 static bool is_bootstrap(const void *block)
 {
@@ -71,7 +75,7 @@ static bool resolve(void)
 	if (resolving)
 		return false;
 	resolving = true;
-	smallest = lp_sanitizer_allocates() ? 0 : SMALLEST;
+	sanitized = lp_sanitizer_allocates();
 	real.calloc = lp_next("calloc", NULL);
 	real.realloc = lp_next("realloc", NULL);
 	real.free = lp_next("free", NULL);
@@ -102,13 +106,15 @@ static inline void *track(void *block)
 
 static inline size_t at_least(size_t size)
 {
-	return LP_UNLIKELY(size < smallest) ? smallest : size;
+	return size < SMALLEST ? SMALLEST : size;
 }
 
 LP_EXPORT void *malloc(size_t size)
 {
 	if (!ready())
 		return bootstrap_alloc(size);
+	if (LP_UNLIKELY(sanitized))
+		return real.malloc(size);
 	return track(real.malloc(at_least(size)));
 }
 
@@ -118,18 +124,20 @@ LP_EXPORT void *calloc(size_t count, size_t size)
 
 	if (!ready())
 		return __builtin_mul_overflow(count, size, &total) ? NULL : bootstrap_alloc(total);
-	if (LP_UNLIKELY(count < smallest && size < smallest && count * size < smallest))
-		return track(real.calloc(1, smallest));
+	if (LP_UNLIKELY(sanitized))
+		return real.calloc(count, size);
+	if (LP_UNLIKELY(count < SMALLEST && size < SMALLEST && count * size < SMALLEST))
+		return track(real.calloc(1, SMALLEST));
 	return track(real.calloc(count, size));
 }
 
 LP_EXPORT void free(void *block)
 {
-	if (!block || LP_UNLIKELY(is_bootstrap(block)))
+	if (!block || LP_UNLIKELY(is_bootstrap(block)) || !ready())
 		return;
-	lp_heapmap_clear(block);
-	if (ready())
-		real.free(block);
+	if (LP_LIKELY(!sanitized))
+		lp_heapmap_clear(block);
+	real.free(block);
 }
 
 /* A bootstrap block grows: its size is in the 16 bytes before it. */
@@ -156,8 +164,7 @@ LP_EXPORT void *realloc(void *block, size_t size)
 		return move_bootstrap(block, size);
 	if (!ready())
 		return NULL;
-	/* It tells of both blocks, in an order of its own. */
-	if (LP_UNLIKELY(!smallest))
+	if (LP_UNLIKELY(sanitized))
 		return real.realloc(block, size);
 	if (!size) {
 		lp_heapmap_clear(block);
@@ -194,6 +201,8 @@ LP_EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
 
 	if (!ready() || !real.posix_memalign)
 		return ENOMEM;
+	if (LP_UNLIKELY(sanitized))
+		return real.posix_memalign(block, alignment, size);
 	r = real.posix_memalign(block, alignment < 16 ? 16 : alignment, at_least(size));
 	if (!r)
 		track(*block);
@@ -204,6 +213,8 @@ LP_EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
 	if (!ready() || !real.aligned_alloc)
 		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.aligned_alloc(alignment, size);
 	return track(real.aligned_alloc(alignment, size));
 }
 
@@ -211,17 +222,27 @@ LP_EXPORT void *memalign(size_t alignment, size_t size)
 {
 	if (!ready() || !real.memalign)
 		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.memalign(alignment, size);
 	return track(real.memalign(alignment, at_least(size)));
 }
 
 LP_EXPORT void *valloc(size_t size)
 {
-	return ready() && real.valloc ? track(real.valloc(size)) : NULL;
+	if (!ready() || !real.valloc)
+		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.valloc(size);
+	return track(real.valloc(size));
 }
 
 LP_EXPORT void *pvalloc(size_t size)
 {
-	return ready() && real.pvalloc ? track(real.pvalloc(size)) : NULL;
+	if (!ready() || !real.pvalloc)
+		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.pvalloc(size);
+	return track(real.pvalloc(size));
 }
 
 /*

@@ -170,6 +170,8 @@ static int start(void)
 		r = -pthread_atfork(NULL, NULL, after_fork);
 	if (!r && atexit(collect_exit))
 		r = -ENOMEM;
+	/* Which may be at exit, before that. */
+	lp_sanitizer_on_death(collect_exit);
 	return r;
 }
 

@@ -22,6 +22,7 @@ typedef void (*free_hook)(const volatile void *);
 
 int __sanitizer_install_malloc_and_free_hooks(malloc_hook, free_hook) __attribute__((weak));
 size_t __sanitizer_get_allocated_size(const volatile void *) __attribute__((weak));
+void __sanitizer_set_death_callback(void (*)(void)) __attribute__((weak));
 
 static int installed;
 
@@ -84,4 +85,10 @@ bool lp_sanitizer_allocates(void)
 size_t lp_sanitizer_usable(void *block)
 {
 	return __sanitizer_get_allocated_size(block);
+}
+
+void lp_sanitizer_on_death(void (*function)(void))
+{
+	if (__sanitizer_set_death_callback)
+		__sanitizer_set_death_callback(function);
 }

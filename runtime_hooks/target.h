@@ -67,6 +67,9 @@ bool lp_sanitizer_allocates(void);
 /* Its malloc_usable_size, which says what was asked for. */
 size_t lp_sanitizer_usable(void *block);
 
+/* Has a sanitizer call FUNCTION when it ends the process for what it found. */
+void lp_sanitizer_on_death(void (*function)(void));
+
 /* --- threads.c --- */
 
 extern __thread struct lp_thread *lp_self __attribute__((tls_model("initial-exec")));

@@ -28,9 +28,9 @@ struct lp_sanitizer {
 	"link without " flag ", or with clang"
 
 static const struct lp_sanitizer sanitizers[] = {
-	{0x7fff8000,
+	{0x7fff7000,
 	 0x10007fff8000,
-	 {{0x7fff8000, 0x10007fff8000, false}, {0x500000000000, 0x640000000000, true}},
+	 {{0x7fff7000, 0x10007fff8000, false}, {0x500000000000, 0x640000000000, true}},
 	 UNTRACKED("-static-libasan")},
 	{0x8000000000,
 	 0x340000000000,
