@@ -20,7 +20,8 @@
 #include "minigo.h"
 #endif
 
-/* --- A runtime in four calls: start_runtime, start, object_new, object_wait, object_wake, settle --- */
+/* --- A runtime in four calls: start_runtime, start, object_new, object_wait, object_wake, settle
+ * --- */
 
 #if defined(PTH)
 struct object {
