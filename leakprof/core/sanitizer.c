@@ -36,7 +36,7 @@ static const struct lp_sanitizer sanitizers[] = {
 	 0x340000000000,
 	 {{0x8000000000, 0x550000000000, false},
 	  {0x5a0000000000, 0x720000000000, false},
-	  {0x720000000000, 0x7e8000000000, true}},
+	  {0x568000000000, 0x7e8000000000, true}},
 	 UNTRACKED("-static-libtsan")},
 	{0x600000000000,
 	 0x640000000000,
