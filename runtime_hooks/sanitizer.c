@@ -10,8 +10,9 @@
  * linker calls its resolver when it has relocated the shim. The program's own relocations may
  * not have been made by then; what is called there only enters the two hooks into a table.
  */
-#include <errno.h>
+#include <signal.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "core/heapmap.h"
 #include "core/sys.h"
@@ -91,4 +92,63 @@ void lp_sanitizer_on_death(void (*function)(void))
 {
 	if (__sanitizer_set_death_callback)
 		__sanitizer_set_death_callback(function);
+}
+
+/* Whether the calling thread has our signal blocked, which the program cannot do (signals.c): a
+ * sanitizer does while it starts a thread for itself. */
+bool lp_sanitizer_is_calling(void)
+{
+	uint64_t mask = 0;
+
+	if (installed <= 0 || !lp_signal)
+		return false;
+	LP_SYS4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
+	return mask >> (lp_signal - 1) & 1;
+}
+
+static bool is_registered(int tid)
+{
+	struct lp_thread *thread;
+	size_t i;
+
+	for (i = 0; (thread = lp_thread_at(i)); i++)
+		if (thread->used && thread->tid == tid)
+			return true;
+	return false;
+}
+
+/* The signals that TID has blocked, from its status in /proc. */
+static uint64_t blocked_signals(int tid)
+{
+	char path[64] = "/proc/self/task/";
+	char text[4096];
+	char digits[12];
+	size_t length = strlen(path);
+	uint64_t mask = 0;
+	const char *at;
+	int n = 0;
+	long got;
+	int fd;
+
+	do
+		digits[n++] = (char)('0' + tid % 10);
+	while ((tid /= 10));
+	while (n > 0)
+		path[length++] = digits[--n];
+	memcpy(path + length, "/status", 8);
+	fd = lp_sys_open(path, O_RDONLY, 0);
+	if (fd < 0)
+		return 0;
+	got = lp_sys_read(fd, text, sizeof(text) - 1);
+	lp_sys_close(fd);
+	text[got > 0 ? got : 0] = 0;
+	at = strstr(text, "SigBlk:\t");
+	for (at = at ? at + 8 : ""; *at > ' '; at++)
+		mask = mask << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+	return mask;
+}
+
+bool lp_sanitizer_thread(int tid)
+{
+	return installed > 0 && !is_registered(tid) && blocked_signals(tid) >> (lp_signal - 1) & 1;
 }

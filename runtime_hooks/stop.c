@@ -137,7 +137,7 @@ static int visit(int tid, bool patient)
 	}
 	if (test_bit(stop.answered, tid))
 		return 0;
-	return patient && is_zombie(tid) ? 0 : 1;
+	return patient && (is_zombie(tid) || lp_sanitizer_thread(tid)) ? 0 : 1;
 }
 
 /* Signals every thread that was not yet. Returns how many have not answered, or -errno. */

@@ -70,6 +70,13 @@ size_t lp_sanitizer_usable(void *block);
 /* Has a sanitizer call FUNCTION when it ends the process for what it found. */
 void lp_sanitizer_on_death(void (*function)(void));
 
+/* Whether pthread_create is called for a thread of the sanitizer's own, which must not run ours. */
+bool lp_sanitizer_is_calling(void);
+
+/* Whether TID is such a thread: it blocks all signals, so that it is not stopped, and knows nothing
+ * of the program's. */
+bool lp_sanitizer_thread(int tid);
+
 /* --- threads.c --- */
 
 extern __thread struct lp_thread *lp_self __attribute__((tls_model("initial-exec")));

@@ -200,7 +200,8 @@ static int run_c11(void *argument)
  */
 static struct start *new_start(void *argument)
 {
-	struct start *start = lp_awake() ? malloc(sizeof(*start)) : NULL;
+	struct start *start =
+		lp_awake() && !lp_sanitizer_is_calling() ? malloc(sizeof(*start)) : NULL;
 
 	if (start)
 		*start = (struct start){.argument = argument};
