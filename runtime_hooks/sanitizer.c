@@ -24,6 +24,7 @@ typedef void (*free_hook)(const volatile void *);
 int __sanitizer_install_malloc_and_free_hooks(malloc_hook, free_hook) __attribute__((weak));
 size_t __sanitizer_get_allocated_size(const volatile void *) __attribute__((weak));
 void __sanitizer_set_death_callback(void (*)(void)) __attribute__((weak));
+void __tsan_init(void) __attribute__((weak));
 
 static int installed;
 
@@ -151,4 +152,11 @@ static uint64_t blocked_signals(int tid)
 bool lp_sanitizer_thread(int tid)
 {
 	return installed > 0 && !is_registered(tid) && blocked_signals(tid) >> (lp_signal - 1) & 1;
+}
+
+/* TSan's pthread_create came first: it calls ours, so that what runs in the new thread before its
+ * own start is ours, where nothing may allocate yet. */
+bool lp_sanitizer_starts_threads(void)
+{
+	return installed > 0 && __tsan_init && !lp_next("__tsan_init", NULL);
 }

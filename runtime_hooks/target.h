@@ -73,7 +73,10 @@ void lp_sanitizer_on_death(void (*function)(void));
 /* Whether pthread_create is called for a thread of the sanitizer's own, which must not run ours. */
 bool lp_sanitizer_is_calling(void);
 
-/* Whether TID is such a thread: it blocks all signals, so that it is not stopped, and knows nothing
+/* Whether threads cannot be known from their start, as the sanitizer's comes first. */
+bool lp_sanitizer_starts_threads(void);
+
+/* Whether TID is a thread of the sanitizer's own: it blocks all signals, so that it is not stopped, and knows nothing
  * of the program's. */
 bool lp_sanitizer_thread(int tid);
 
