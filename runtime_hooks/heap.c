@@ -84,8 +84,9 @@ static bool resolve(void)
 	real.memalign = lp_next("memalign", NULL);
 	real.valloc = lp_next("valloc", NULL);
 	real.pvalloc = lp_next("pvalloc", NULL);
-	real.usable = lp_sanitizer_allocates() ? lp_sanitizer_usable
-					       : lp_next("malloc_usable_size", NULL);
+	real.usable = lp_next("malloc_usable_size", NULL);
+	if (sanitized)
+		real.usable = lp_sanitizer_usable;
 	__atomic_store_n(&real.malloc, lp_next("malloc", NULL), __ATOMIC_RELEASE);
 	resolving = false;
 	errno = saved;

@@ -70,7 +70,7 @@ static void nothing(void)
 {
 }
 
-static void (*resolve_early(void))(void)
+static __attribute__((used)) void (*resolve_early(void))(void)
 {
 	install();
 	return nothing;
