@@ -89,6 +89,8 @@ static void find_exit(void)
 int lp_exit_init(void)
 {
 	find_exit();
+	/* A sanitizer that ends the process does not come by there. */
+	lp_sanitizer_on_death(collect_here);
 	return atexit(at_exit) ? -ENOMEM : 0;
 }
 

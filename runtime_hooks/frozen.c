@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/own.h"
+#include "core/sanitizer.h"
 #include "runtime_hooks/snapshot.h"
 
 static __attribute__((noreturn)) void on_fault(int number)
@@ -139,6 +140,9 @@ static void collect(struct lp_collection *collection, const struct lp_collect_in
 		     "not all threads stopped in time: set max_pause higher, or try again");
 	} else if (stopped) {
 		fail(collection, lp_reason_for(stop_reasons, stopped));
+	} else if (input->heap_untracked && collection->sanitizer) {
+		/* Its allocator keeps all blocks in one piece of memory: nothing would be found. */
+		fail(collection, lp_sanitizer_untracked(collection->sanitizer));
 	} else if (lp_collect_verdicts(collection)) {
 		fail(collection, NO_MEMORY);
 		collection->verdicts.nodes.count = 0;

@@ -35,6 +35,13 @@ static struct {
 } real;
 
 /*
+ * What comes next is a sanitizer's, which tells of its blocks by itself (sanitizer.c). It must get
+ * the size that was asked for and see who asked: we pass it on by a jump, which leaves no frame
+ * (meson.build).
+ */
+static bool sanitized;
+
+/*
  * dlsym may allocate while it looks for the allocator: from here. Such blocks live as long as the
  * process, and are scanned as part of nothing, for they hold the dynamic linker's own strings.
  */
@@ -68,6 +75,7 @@ static bool resolve(void)
 	if (resolving)
 		return false;
 	resolving = true;
+	sanitized = lp_sanitizer_allocates();
 	real.calloc = lp_next("calloc", NULL);
 	real.realloc = lp_next("realloc", NULL);
 	real.free = lp_next("free", NULL);
@@ -77,6 +85,8 @@ static bool resolve(void)
 	real.valloc = lp_next("valloc", NULL);
 	real.pvalloc = lp_next("pvalloc", NULL);
 	real.usable = lp_next("malloc_usable_size", NULL);
+	if (sanitized)
+		real.usable = lp_sanitizer_usable;
 	__atomic_store_n(&real.malloc, lp_next("malloc", NULL), __ATOMIC_RELEASE);
 	resolving = false;
 	errno = saved;
@@ -104,6 +114,8 @@ LP_EXPORT void *malloc(size_t size)
 {
 	if (!ready())
 		return bootstrap_alloc(size);
+	if (LP_UNLIKELY(sanitized))
+		return real.malloc(size);
 	return track(real.malloc(at_least(size)));
 }
 
@@ -113,6 +125,8 @@ LP_EXPORT void *calloc(size_t count, size_t size)
 
 	if (!ready())
 		return __builtin_mul_overflow(count, size, &total) ? NULL : bootstrap_alloc(total);
+	if (LP_UNLIKELY(sanitized))
+		return real.calloc(count, size);
 	if (LP_UNLIKELY(count < SMALLEST && size < SMALLEST && count * size < SMALLEST))
 		return track(real.calloc(1, SMALLEST));
 	return track(real.calloc(count, size));
@@ -120,11 +134,11 @@ LP_EXPORT void *calloc(size_t count, size_t size)
 
 LP_EXPORT void free(void *block)
 {
-	if (!block || LP_UNLIKELY(is_bootstrap(block)))
+	if (!block || LP_UNLIKELY(is_bootstrap(block)) || !ready())
 		return;
-	lp_heapmap_clear(block);
-	if (ready())
-		real.free(block);
+	if (LP_LIKELY(!sanitized))
+		lp_heapmap_clear(block);
+	real.free(block);
 }
 
 /* A bootstrap block grows: its size is in the 16 bytes before it. */
@@ -151,6 +165,8 @@ LP_EXPORT void *realloc(void *block, size_t size)
 		return move_bootstrap(block, size);
 	if (!ready())
 		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.realloc(block, size);
 	if (!size) {
 		lp_heapmap_clear(block);
 		return track(real.realloc(block, size));
@@ -186,6 +202,8 @@ LP_EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
 
 	if (!ready() || !real.posix_memalign)
 		return ENOMEM;
+	if (LP_UNLIKELY(sanitized))
+		return real.posix_memalign(block, alignment, size);
 	r = real.posix_memalign(block, alignment < 16 ? 16 : alignment, at_least(size));
 	if (!r)
 		track(*block);
@@ -196,6 +214,8 @@ LP_EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
 	if (!ready() || !real.aligned_alloc)
 		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.aligned_alloc(alignment, size);
 	return track(real.aligned_alloc(alignment, size));
 }
 
@@ -203,17 +223,27 @@ LP_EXPORT void *memalign(size_t alignment, size_t size)
 {
 	if (!ready() || !real.memalign)
 		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.memalign(alignment, size);
 	return track(real.memalign(alignment, at_least(size)));
 }
 
 LP_EXPORT void *valloc(size_t size)
 {
-	return ready() && real.valloc ? track(real.valloc(size)) : NULL;
+	if (!ready() || !real.valloc)
+		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.valloc(size);
+	return track(real.valloc(size));
 }
 
 LP_EXPORT void *pvalloc(size_t size)
 {
-	return ready() && real.pvalloc ? track(real.pvalloc(size)) : NULL;
+	if (!ready() || !real.pvalloc)
+		return NULL;
+	if (LP_UNLIKELY(sanitized))
+		return real.pvalloc(size);
+	return track(real.pvalloc(size));
 }
 
 /*
@@ -289,7 +319,7 @@ const char *lp_heap_warning(void)
 	static const char *warning;
 	static bool asked;
 
-	if (!asked && !lp_heap_untracked() && !is_glibc())
+	if (!asked && !lp_heap_untracked() && !lp_sanitizer_allocates() && !is_glibc())
 		warning = "the allocator is not glibc's: what its caches remember of old blocks "
 			  "may hide leaks";
 	asked = true;

@@ -27,8 +27,8 @@
 #define BUSY_PAUSE_NS 1000000
 #define LOWEST_FD 3
 
-/* The program's, if it exports one: found by the dynamic linker. dlsym would leave an error's text in
- * the program's heap. */
+/* The program's, if it exports one: found by the dynamic linker. dlsym would leave an error's text
+ * in the program's heap. */
 #pragma weak leakprof_default_suppressions
 
 const char *lp_default_suppressions(void)

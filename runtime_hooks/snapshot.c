@@ -425,6 +425,9 @@ static int collect_once(const struct lp_request *request, void *context, uintptr
 
 	if (!self || !lp_control || !stack)
 		return -ENOMEM;
+	/* Whoever called is in no realloc (sanitizer.c). */
+	if (!context)
+		self->moving = NULL;
 	reap();
 	/* Collections that come faster than their snapshots end must not pile up. */
 	if (!free_place() || (request->trigger == LP_TRIGGER_INTERVAL && is_running()))

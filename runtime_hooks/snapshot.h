@@ -64,7 +64,7 @@ struct lp_scout {
 };
 
 #define LP_EXIT_FAULT 128 /* exit code: and the number of the signal that ended the process */
-#define LP_SCOUT_GO 100 /* exit code: the snapshot may be made */
+#define LP_SCOUT_GO 100	  /* exit code: the snapshot may be made */
 
 struct lp_reason {
 	int error;

@@ -212,7 +212,7 @@ static int visit(int number, bool patient)
 	}
 	if (test_bit(stop.answered, tid))
 		return 0;
-	return patient ? is_alive(number) : 1;
+	return patient ? !lp_sanitizer_thread(tid) && is_alive(number) : 1;
 }
 
 /* Visits the SIZE bytes of ENTRIES. Returns how many threads have not answered, or -errno. */

@@ -71,6 +71,27 @@ const char *lp_heap_untracked(void);
 /* What weakens the verdicts though the heap is tracked, or NULL. */
 const char *lp_heap_warning(void);
 
+/* --- sanitizer.c --- */
+
+/* Whether a sanitizer's allocator tells us of its blocks. */
+bool lp_sanitizer_allocates(void);
+
+/* Its malloc_usable_size, which says what was asked for. */
+size_t lp_sanitizer_usable(void *block);
+
+/* Has a sanitizer call FUNCTION when it ends the process for what it found. */
+void lp_sanitizer_on_death(void (*function)(void));
+
+/* Whether pthread_create is called for a thread of the sanitizer's own, which must not run ours. */
+bool lp_sanitizer_is_calling(void);
+
+/* Whether threads cannot be known from their start, as the sanitizer's comes first. */
+bool lp_sanitizer_starts_threads(void);
+
+/* Whether TID is a thread of the sanitizer's own: it blocks all signals, so that it is not stopped,
+ * and knows nothing of the program's. */
+bool lp_sanitizer_thread(int tid);
+
 /* --- threads.c --- */
 
 extern __thread struct lp_thread *lp_self __attribute__((tls_model("initial-exec")));

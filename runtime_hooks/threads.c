@@ -207,7 +207,15 @@ static int run_c11(void *argument)
  */
 static struct start *new_start(void *argument)
 {
-	struct start *start = lp_awake() ? malloc(sizeof(*start)) : NULL;
+	struct start *start = NULL;
+
+	if (lp_awake() && !lp_sanitizer_is_calling()) {
+		if (lp_sanitizer_starts_threads())
+			lp_dormant("clang's ThreadSanitizer hides the start of threads: build with "
+				   "gcc's, or with one thread");
+		else
+			start = malloc(sizeof(*start));
+	}
 
 	if (start)
 		*start = (struct start){.argument = argument};

@@ -81,6 +81,20 @@ static bool find_shim(struct lp_launch *launch)
 	return realpath(LP_SHIM_PATH, launch->shim);
 }
 
+/*
+ * ASan refuses to run when its shared runtime does not come before all that is preloaded. It need
+ * not: what the shim has in front of it is passed on. The user's own word goes first.
+ */
+static void allow_asan(void)
+{
+	const char *options = getenv("ASAN_OPTIONS");
+	char *value;
+
+	if (asprintf(&value, "verify_asan_link_order=0%s%s", options && *options ? ":" : "",
+		     options ? options : "") >= 0)
+		setenv("ASAN_OPTIONS", value, 1);
+}
+
 static void set_environment(const struct lp_launch *launch, const char *socket)
 {
 	const char *preload = getenv("LD_PRELOAD");
@@ -90,6 +104,7 @@ static void set_environment(const struct lp_launch *launch, const char *socket)
 	if (asprintf(&value, "%s%s%s", launch->shim, preload && *preload ? ":" : "",
 		     preload ? preload : "") >= 0)
 		setenv("LD_PRELOAD", value, 1);
+	allow_asan();
 	if (asprintf(&value, "%s%s%s:connect=%s", options ? options : "", options ? ":" : "",
 		     launch->options, socket) >= 0)
 		setenv(LP_OPTIONS_ENV, value, 1);

@@ -10,6 +10,7 @@
 #include "core/history.h"
 #include "core/layout.h"
 #include "core/own.h"
+#include "core/sanitizer.h"
 #include "core/sys.h"
 #include "core/thread.h"
 
@@ -89,6 +90,7 @@ int lp_collect_frozen(struct lp_collection *collection, const struct lp_collect_
 	r = lp_maps_read(&collection->maps);
 	if (r)
 		return r;
+	collection->sanitizer = lp_sanitizer_find(&collection->maps);
 	r = lp_kernel_words(collection);
 	if (!r)
 		r = lp_shared_words(collection);

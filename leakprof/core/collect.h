@@ -75,6 +75,7 @@ struct lp_note {
 struct lp_collection {
 	const struct lp_collect_input *input;
 	struct lp_maps maps;
+	const struct lp_sanitizer *sanitizer; /* that the target is built with; NULL: none */
 	struct lp_mark *mark;
 	struct lp_verdict_state verdicts;
 	struct lp_vec words;  /* uintptr_t: found in the kernel and in shared memory */

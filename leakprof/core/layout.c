@@ -22,6 +22,7 @@
 #include "core/heapmap.h"
 #include "core/layout.h"
 #include "core/own.h"
+#include "core/sanitizer.h"
 #include "core/sys.h"
 #include "core/thread.h"
 
@@ -280,8 +281,10 @@ void lp_layout(struct lp_collection *collection)
 			take(&taken, thread->stack_low, thread->stack_high);
 	lp_vec_sort(&taken);
 	for (i = 0; i < collection->maps.regions.count; i++)
-		lay_region(collection, &taken,
-			   lp_vec_at(&collection->maps.regions, struct lp_region, i));
+		if (!lp_sanitizer_owns(collection->sanitizer,
+				       lp_vec_at(&collection->maps.regions, struct lp_region, i)))
+			lay_region(collection, &taken,
+				   lp_vec_at(&collection->maps.regions, struct lp_region, i));
 }
 
 /* By way of a pipe, for where process_vm_readv is forbidden. */
