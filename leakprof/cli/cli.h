@@ -44,6 +44,7 @@ int lp_verb_report(int argc, char **argv);
 int lp_verb_info(int argc, char **argv);
 int lp_verb_serve(int argc, char **argv);
 int lp_verb_top(int argc, char **argv);
+int lp_verb_selftest(int argc, char **argv);
 int lp_verb_help(int argc, char **argv);
 int lp_verb_version(int argc, char **argv);
 

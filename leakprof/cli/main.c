@@ -85,6 +85,8 @@ static const struct lp_verb verbs[] = {
 	 "      --interval TIME how often (default 1s)\n"
 	 "      --once          print once and end\n",
 	 lp_verb_top},
+	{"selftest", "", "leak goroutines of each kind in a process, and see that all are found",
+	 "", lp_verb_selftest},
 	{"help", "[VERB|options]", "explain a verb, or LEAKPROF_OPTIONS", "", lp_verb_help},
 	{"version", "", "print the version", "", lp_verb_version},
 };
