@@ -261,9 +261,8 @@ static int parse(struct check *check, int argc, char **argv)
 	int option;
 	int code = LP_EXIT_OK;
 
-	/* The first of two equal names counts: --timeout is ours. */
 	memcpy(options, own_options, sizeof(own_options));
-	lp_launch_init(&check->launch, options, &count);
+	lp_launch_init(&check->launch, LP_OPT_CHECK, options, &count);
 	check->mode = "unreachable";
 	check->settle_ns = SETTLE_NS;
 	check->exit_code = LEAK_CODE;

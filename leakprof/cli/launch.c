@@ -377,7 +377,8 @@ int lp_launch_end_like(int status)
 
 /* --- Options --- */
 
-void lp_launch_init(struct lp_launch *launch, struct option *options, size_t *count)
+void lp_launch_init(struct lp_launch *launch, enum lp_option_scope scope, struct option *options,
+		    size_t *count)
 {
 	static char names[32][32];
 	size_t i;
@@ -388,7 +389,7 @@ void lp_launch_init(struct lp_launch *launch, struct option *options, size_t *co
 	for (i = 0; i < lp_option_count; i++) {
 		char *at;
 
-		if (!(lp_option_table[i].scope & LP_OPT_RUN))
+		if (!(lp_option_table[i].scope & (unsigned)scope))
 			continue;
 		snprintf(names[i], sizeof(names[i]), "%s", lp_option_table[i].name);
 		for (at = names[i]; *at; at++)

@@ -61,8 +61,9 @@ int lp_launch_end_like(int status);
 #define LP_LAUNCH_OPTION 1000 /* what getopt_long returns for the first of the table */
 
 /* Makes LAUNCH empty, and adds a long option to OPTIONS at *COUNT for every row of the table of
- * options (core/options.h) that is for `run`. */
-void lp_launch_init(struct lp_launch *launch, struct option *options, size_t *count);
+ * options (core/options.h) of SCOPE. */
+void lp_launch_init(struct lp_launch *launch, enum lp_option_scope scope, struct option *options,
+		    size_t *count);
 
 /* Adds an option for the target. */
 void lp_launch_add(struct lp_launch *launch, const char *format, ...)

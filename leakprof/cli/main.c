@@ -157,8 +157,10 @@ static int print_help(const struct lp_verb *verb)
 	if (*verb->options)
 		printf("\n%s", verb->options);
 	fflush(stdout);
-	if (verb->run == lp_verb_run || verb->run == lp_verb_check)
+	if (verb->run == lp_verb_run)
 		lp_options_help(1, LP_OPT_RUN);
+	if (verb->run == lp_verb_check)
+		lp_options_help(1, LP_OPT_CHECK);
 	return LP_EXIT_OK;
 }
 

@@ -175,7 +175,7 @@ static int parse(struct run *run, int argc, char **argv)
 	int option;
 	int code = LP_EXIT_OK;
 
-	lp_launch_init(&run->launch, options, &count);
+	lp_launch_init(&run->launch, LP_OPT_RUN, options, &count);
 	run->output = "leak.pb.gz";
 	while (!code && (option = getopt_long(argc, argv, "+o:q", options, NULL)) != -1) {
 		if (option == 'o')

@@ -108,7 +108,7 @@ int lp_verb_selftest(int argc, char **argv)
 		return lp_usage("selftest takes no arguments");
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		return lp_fail(LP_EXIT_FAILED, "/proc is not mounted");
-	lp_launch_init(&launch, unused, &count);
+	lp_launch_init(&launch, LP_OPT_RUN, unused, &count);
 	launch.arguments = arguments;
 	code = lp_launch_start(&launch);
 	if (code)

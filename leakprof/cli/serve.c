@@ -230,7 +230,7 @@ static int launch(struct lp_serve *serve, struct lp_launch *launched, char **pro
 	size_t count = 0;
 	int code;
 
-	lp_launch_init(launched, unused, &count);
+	lp_launch_init(launched, LP_OPT_RUN, unused, &count);
 	launched->arguments = program;
 	/* Nobody asks for what was at its end. */
 	strcpy(launched->options, ":at_exit=0");

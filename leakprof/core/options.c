@@ -10,15 +10,16 @@
 #include "core/sys.h"
 
 #define MEMBER(name) offsetof(struct lp_options, name), sizeof(((struct lp_options *)0)->name)
-#define EVERYWHERE (LP_OPT_TARGET | LP_OPT_RUN)
+#define EVERYWHERE (LP_OPT_TARGET | LP_OPT_RUN | LP_OPT_CHECK)
+#define NOT_CHECK (LP_OPT_TARGET | LP_OPT_RUN)
 #define NAME_WIDTH 18 /* in the help */
 
 const struct lp_option lp_option_table[] = {
 	{"output", LP_OPT_STRING, LP_OPT_TARGET, MEMBER(output), LP_OUTPUT_DEFAULT,
 	 "where profiles go: %p PID, %n serial, %e program, %t seconds, %% percent"},
-	{"interval", LP_OPT_DURATION, EVERYWHERE, MEMBER(interval_ns), "0",
+	{"interval", LP_OPT_DURATION, NOT_CHECK, MEMBER(interval_ns), "0",
 	 "a snapshot every so often; 0: none"},
-	{"at_exit", LP_OPT_BOOL, EVERYWHERE, MEMBER(at_exit), "1",
+	{"at_exit", LP_OPT_BOOL, NOT_CHECK, MEMBER(at_exit), "1",
 	 "a snapshot when the program exits"},
 	{"settle", LP_OPT_DURATION, LP_OPT_TARGET, MEMBER(settle_ns), "0",
 	 "at exit: how long goroutines that are still there may take to end"},
@@ -26,9 +27,9 @@ const struct lp_option lp_option_table[] = {
 	 "the real-time signal that triggers snapshots and stops threads"},
 	{"stop_timeout", LP_OPT_DURATION, EVERYWHERE, MEMBER(stop_timeout_ns), "1s",
 	 "how long all threads may take to stop"},
-	{"max_pause", LP_OPT_DURATION, EVERYWHERE, MEMBER(max_pause_ns), "0",
+	{"max_pause", LP_OPT_DURATION, NOT_CHECK, MEMBER(max_pause_ns), "0",
 	 "refuse a snapshot that would stop the program for longer; 0: none is refused"},
-	{"timeout", LP_OPT_DURATION, EVERYWHERE, MEMBER(timeout_ns), "60s",
+	{"timeout", LP_OPT_DURATION, NOT_CHECK, MEMBER(timeout_ns), "60s",
 	 "how long a snapshot may take in all"},
 	{"stack_limit", LP_OPT_SIZE, EVERYWHERE, MEMBER(stack_limit), "64K",
 	 "bytes copied of one goroutine's stack"},
@@ -36,13 +37,13 @@ const struct lp_option lp_option_table[] = {
 	 "and'ed to a word before it is taken for a pointer (tagged pointers)"},
 	{"unaligned", LP_OPT_BOOL, EVERYWHERE, MEMBER(unaligned), "0",
 	 "also look for pointers at 4-byte alignment"},
-	{"confirm", LP_OPT_UINT, EVERYWHERE, MEMBER(confirm), "1",
+	{"confirm", LP_OPT_UINT, NOT_CHECK, MEMBER(confirm), "1",
 	 "report a leak when so many snapshots agree on it (the one at exit counts for all)"},
 	{"trust_kernel", LP_OPT_BOOL, EVERYWHERE, MEMBER(trust_kernel), "0",
 	 "report although requests to the kernel (io_uring, aio, message queues) cannot be seen"},
 	{"check_annotations", LP_OPT_BOOL, EVERYWHERE, MEMBER(check_annotations), "0",
 	 "check each call of leakprof.h, and say what is wrong"},
-	{"keep_raw", LP_OPT_BOOL, EVERYWHERE, MEMBER(keep_raw), "0",
+	{"keep_raw", LP_OPT_BOOL, NOT_CHECK, MEMBER(keep_raw), "0",
 	 "keep the raw snapshot beside the profile, as OUTPUT.raw"},
 	{"reporter", LP_OPT_STRING, LP_OPT_TARGET, MEMBER(reporter), "",
 	 "the leakprof program; default: found beside the shim"},
@@ -280,7 +281,7 @@ void lp_options_help(int fd, unsigned scope)
 
 		if (!(option->scope & scope) || option->scope & LP_OPT_HIDDEN)
 			continue;
-		put(fd, scope & LP_OPT_RUN ? "  --" : "  ");
+		put(fd, scope & LP_OPT_TARGET ? "  " : "  --");
 		put_padded(fd, option->name, NAME_WIDTH);
 		put(fd, option->help);
 		if (option->default_value[0]) {

@@ -45,6 +45,7 @@ enum lp_option_scope {
 	LP_OPT_TARGET = 1, /* read by the shim */
 	LP_OPT_RUN = 2,	   /* also a flag of `leakprof run` */
 	LP_OPT_HIDDEN = 4, /* not in the help */
+	LP_OPT_CHECK = 8,  /* also a flag of `leakprof check` */
 };
 
 struct lp_option {

@@ -81,6 +81,14 @@ def suite_check():
         check("longer than --timeout" in result.stderr, result.stderr)
 
     @test
+    def selftest_finds_what_it_plants():
+        result = run(LEAKPROF, "selftest")
+        equal((result.returncode, result.stderr), (0, ""), result.stdout)
+        equal([line for line in result.stdout.splitlines() if not line.startswith("ok ")], [], "lines")
+        check("sync.Cond.Wait: 2 of 2 found" in result.stdout, result.stdout)
+        one_line(run(LEAKPROF, "selftest", env=dict(os.environ, LEAKPROF_SHIM="/nowhere")), 5)
+
+    @test
     def wrong_command_lines_are_told():
         for arguments in (["--format=xml", "--", "true"], ["--format=pprof", "--", "true"], ["--mode=dead", "--", "true"],
                           ["--exitcode=256", "--", "true"], ["--follow=thread", "--", "true"], ["--timeout=x", "--", "true"], []):

@@ -53,7 +53,7 @@ def suite_docs():
 
     @test
     def man_pages_name_every_option_and_no_other():
-        for verb in ("run", "check", "serve", "snapshot", "top", "report", "diff", "suspects", "rank", "info"):
+        for verb in ("run", "check", "serve", "snapshot", "top", "report", "diff", "selftest", "suspects", "rank", "info"):
             page = open(os.path.join(MAN, "leakprof-%s.1" % verb)).read().replace("\\-", "-")
             section = page.split(".SH OPTIONS\n")
             section = section[1].split("\n.SH ")[0] if len(section) > 1 else ""
@@ -70,7 +70,7 @@ def suite_docs():
         equal(result.returncode, 0, result.stderr)
         with open(rows) as file:
             seen = {row["benchmark"] for row in json.load(file)["rows"] if row["median"] > 0}
-        equal(seen, {"mark", "pause", "goroutines", "chain", "hooks", "memory", "start"}, "benchmarks")
+        equal(seen, {"mark", "pause", "goroutines", "chain", "hooks", "memory", "start", "reporter"}, "benchmarks")
         print("     " + "; ".join(line for line in result.stdout.splitlines() if line.startswith("left out")))
 
     @test
