@@ -41,6 +41,13 @@ def suite_docs():
             check(all(word in got for word in words), "README shows %r, the program prints:\n%s" % (line, got))
 
     @test
+    def leak_cases_are_those_that_are_tested():
+        with open(os.path.join(SOURCE, "docs", "leak-cases.md")) as file:
+            table = dict(re.findall(r"^\| (\w+) \| \w* \| [^|]* \| (.*) \|$", file.read(), re.M))
+        listed = [line.split("\t") for line in run(os.path.join(BUILD, "tests", "cases", "cases"), "list").stdout.splitlines()]
+        equal(table, {case[0]: case[1].replace("; ", "<br>") or "none" for case in listed}, "docs/leak-cases.md")
+
+    @test
     def man_pages_are_well_formed():
         pages = glob.glob(os.path.join(MAN, "*"))
         check(len(pages) >= 6, "pages: %r" % pages)
