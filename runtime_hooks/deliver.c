@@ -315,17 +315,12 @@ int lp_deliver(struct lp_delivery *delivery, struct lp_collection *collection)
 int lp_deliver_failure(const struct lp_delivery *delivery, const struct lp_collect_input *input,
 		       const char *reason)
 {
-	bool seen = false;
-	size_t i;
-
 	if (delivery->request->check)
 		return tell(delivery, -1, reason);
 	if (delivery->fd >= 0)
 		return lp_stream_write_failure(input, lp_program_name(), reason, delivery->fd);
-	for (i = 0; i < lp_runtime_count; i++)
-		seen |= lp_runtimes[i]->seen;
 	/* As in is_unasked. */
-	if (seen || strcmp(lp_options.output, LP_OUTPUT_DEFAULT))
+	if (lp_runtime_any() || strcmp(lp_options.output, LP_OUTPUT_DEFAULT))
 		lp_log(delivery, "the collection failed: ", reason);
 	return -EIO;
 }

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "core/sys.h"
-#include "runtime_hooks/adapters/adapters.h"
 #include "runtime_hooks/target.h"
 
 static int exit_collected;
@@ -23,16 +22,6 @@ static uintptr_t program_frames;
 typedef int main_function(int argc, char **argv, char **environment);
 
 static main_function *program_main;
-
-static bool any_runtime(void)
-{
-	size_t i;
-
-	for (i = 0; i < lp_runtime_count; i++)
-		if (lp_runtimes[i]->seen)
-			return true;
-	return false;
-}
 
 /* "leakprof/PID/token": whether `leakprof run` PID is our parent, so that it waits for an answer of
  * ours. */
@@ -55,7 +44,7 @@ static void collect(uintptr_t sp)
 	if (lp_options.settle_ns)
 		lp_scope_settle(NULL, lp_options.settle_ns);
 	request.suppressions = lp_default_suppressions();
-	if (any_runtime() || is_watched() || !lp_options.connect[0])
+	if (lp_runtime_any() || is_watched() || !lp_options.connect[0])
 		lp_collect(&request, NULL, sp);
 	errno = saved;
 }

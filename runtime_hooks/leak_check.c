@@ -19,7 +19,6 @@
 #include "core/own.h"
 #include "core/sys.h"
 #include "leakprof.h"
-#include "runtime_hooks/adapters/adapters.h"
 #include "runtime_hooks/target.h"
 
 #define HEAD_MAX 64
@@ -191,16 +190,6 @@ static int ask(const struct leakprof_check_info *info, const struct leakprof_sco
 	return r;
 }
 
-static bool any_runtime(void)
-{
-	size_t i;
-
-	for (i = 0; i < lp_runtime_count; i++)
-		if (lp_runtimes[i]->seen)
-			return true;
-	return false;
-}
-
 /* What of GIVEN (NULL: nothing) this shim knows: a newer header may say more, an older one less. */
 static void read_info(const struct leakprof_check_info *given, struct leakprof_check_info *known)
 {
@@ -224,7 +213,7 @@ int lp_leak_check(const struct leakprof_check_info *given, const struct leakprof
 	if (info.mode == LEAKPROF_ALIVE)
 		lp_scope_settle(scope, info.settle_ns);
 	/* None of those in question exists: no snapshot is needed to see that. */
-	if (lp_awake() && any_runtime() && lp_goroutine_last_id() && !lp_scope_count(scope))
+	if (lp_awake() && lp_runtime_any() && lp_goroutine_last_id() && !lp_scope_count(scope))
 		r = 0;
 	else
 		r = ask(&info, scope, sp);

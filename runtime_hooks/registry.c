@@ -192,6 +192,16 @@ static void count(const struct lp_runtime *runtime, uint64_t *counter)
 		++*counter;
 }
 
+bool lp_runtime_any(void)
+{
+	size_t i;
+
+	for (i = 0; i < lp_runtime_count; i++)
+		if (lp_runtimes[i]->seen)
+			return true;
+	return false;
+}
+
 static void fill(struct lp_goroutine *goroutine, struct lp_runtime *runtime,
 		 const struct lp_goroutine *values)
 {

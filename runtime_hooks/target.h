@@ -374,6 +374,9 @@ void lp_registry_init(void);
 /* Makes RUNTIME known; the calling thread is the one that it runs in. */
 void lp_runtime_seen(struct lp_runtime *runtime);
 
+/* Whether any runtime is. */
+bool lp_runtime_any(void);
+
 /*
  * A new goroutine of RUNTIME, known by HANDLE. NULL when there is no memory: leakprof is dormant
  * then.
