@@ -109,6 +109,7 @@ static void after_fork(void)
 	lp_pid = (int)LP_SYS0(SYS_getpid);
 	lp_forked = true;
 	lp_exit_after_fork();
+	lp_scope_after_fork();
 	lp_registry_after_fork();
 	lp_annotations_after_fork();
 	lp_threads_after_fork();

@@ -159,6 +159,11 @@ void lp_scope_end(struct leakprof_scope *ended)
 	release_main(number, scope->parent);
 }
 
+void lp_scope_after_fork(void)
+{
+	lock = 0;
+}
+
 void lp_scope_ignore_current(void)
 {
 	__atomic_store_n(&ignored, lp_goroutine_last_id(), __ATOMIC_RELAXED);

@@ -216,6 +216,9 @@ struct leakprof_scope *lp_scope_begin(void);
 /* The calling thread, or the goroutine that it runs, goes back to what was before SCOPE. */
 void lp_scope_end(struct leakprof_scope *scope);
 
+/* After fork: nobody else begins a scope. */
+void lp_scope_after_fork(void);
+
 /* All goroutines that exist now are left aside by leak checks. */
 void lp_scope_ignore_current(void);
 
