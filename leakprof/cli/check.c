@@ -53,7 +53,8 @@ struct check {
 	size_t output_count;
 	const char *mode;
 	const char *baseline;
-	struct lp_report *known; /* what it holds; NULL: there is none */
+	struct lp_report *known;   /* what it holds; NULL: there is none */
+	struct lp_report *nothing; /* where no process sent a stream: says why */
 	uint64_t timeout_ns;
 	uint64_t settle_ns; /* alive mode: for goroutines to end */
 	bool from_snapshot; /* answers a check of the program itself: runtime_hooks/leak_check.c */
@@ -379,9 +380,10 @@ static int take_reports(struct check *check, struct lp_results *results)
 	results->unmeasured = unmeasured_reason(check, results);
 	if (results->report_count)
 		return LP_EXIT_OK;
-	results->reports[0] = lp_launch_unmeasured(&check->launch, results->unmeasured);
-	results->report_count = results->reports[0] != NULL;
-	return results->reports[0] ? LP_EXIT_OK : lp_fail(LP_EXIT_FAILED, "%s", no_memory);
+	check->nothing = lp_launch_unmeasured(&check->launch, results->unmeasured);
+	results->reports[0] = check->nothing;
+	results->report_count = check->nothing != NULL;
+	return check->nothing ? LP_EXIT_OK : lp_fail(LP_EXIT_FAILED, "%s", no_memory);
 }
 
 /* What the program itself puts aside. */
@@ -499,20 +501,18 @@ static int write_outputs(const struct check *check, const struct lp_results *res
 
 static int load_snapshot(struct check *check, struct lp_results *results)
 {
-	static struct lp_report *report;
 	void *data;
 	size_t size;
 	int code = lp_read_file("-", &data, &size);
 
-	if (!code)
-		code = lp_load_data_as("the snapshot", &check->launch.how, data, size, &report);
 	if (code)
 		return code;
-	results->reports = &report;
-	results->report_count = 1;
-	results->command = report->cmdline;
-	results->unmeasured = lp_report_unmeasured(report);
-	return judge(check, results);
+	if (lp_launch_take(&check->launch, data, size))
+		return LP_EXIT_FAILED;
+	check->launch.child = (pid_t)check->launch.streams[0].report->pid;
+	results->command = strdup(check->launch.streams[0].report->cmdline);
+	code = take_reports(check, results);
+	return code ? code : judge(check, results);
 }
 
 /* Reads a stream and answers as runtime_hooks/leak_check.c wants it. */
@@ -549,40 +549,57 @@ static int exit_code(const struct check *check, const struct lp_results *results
 	return code;
 }
 
+/* Runs the program and tells what came out. Returns the exit code, as the program ended or as the
+ * check did. */
+static int run_program(struct check *check, struct lp_results *results)
+{
+	int code;
+
+	if (is_alive(check))
+		lp_launch_add(&check->launch, "settle=%lluns",
+			      (unsigned long long)check->settle_ns);
+	results->command = join(check->launch.arguments);
+	results->time_ns = now_ns(CLOCK_REALTIME);
+	code = lp_launch_start(&check->launch);
+	if (code)
+		return code;
+	await(check, results);
+	code = take_reports(check, results);
+	if (!code)
+		code = judge(check, results);
+	if (!code)
+		code = write_outputs(check, results);
+	if (!code && check->update)
+		code = lp_baseline_update(check->baseline, results);
+	if (results->timed_out)
+		return lp_fail(LP_EXIT_TIMEOUT, "%s took longer than --timeout allows",
+			       check->launch.arguments[0]);
+	return exit_code(check, results, code);
+}
+
+static void release(struct check *check, struct lp_results *results)
+{
+	lp_results_free(results);
+	free(results->reports);
+	free((char *)results->command);
+	lp_rules_free(&check->rules);
+	lp_report_free(check->known);
+	lp_report_free(check->nothing);
+	lp_launch_free(&check->launch);
+}
+
 int lp_verb_check(int argc, char **argv)
 {
 	static struct check check;
 	struct lp_results results = {.rules = &check.rules};
 	int code = parse(&check, argc, argv);
 
-	if (code)
-		return code;
-	results.mode = check.mode;
-	if (check.baseline)
+	if (!code && check.baseline)
 		code = lp_baseline_load(check.baseline, check.update, &check.known);
-	if (code)
-		return code;
-	if (check.from_snapshot)
-		return answer(&check, &results);
-	if (is_alive(&check))
-		lp_launch_add(&check.launch, "settle=%lluns", (unsigned long long)check.settle_ns);
-	results.command = join(check.launch.arguments);
-	results.time_ns = now_ns(CLOCK_REALTIME);
-	code = lp_launch_start(&check.launch);
-	if (code)
-		return code;
-	await(&check, &results);
-	code = take_reports(&check, &results);
+	results.mode = check.mode;
 	if (!code)
-		code = judge(&check, &results);
-	if (!code)
-		code = write_outputs(&check, &results);
-	if (!code && check.update)
-		code = lp_baseline_update(check.baseline, &results);
-	if (results.timed_out)
-		return lp_fail(LP_EXIT_TIMEOUT, "%s took longer than --timeout allows",
-			       check.launch.arguments[0]);
-	if (results.status)
-		return lp_launch_end_like(results.status);
-	return exit_code(&check, &results, code);
+		code = check.from_snapshot ? answer(&check, &results)
+					   : run_program(&check, &results);
+	release(&check, &results);
+	return results.status && !results.timed_out ? lp_launch_end_like(results.status) : code;
 }

@@ -182,7 +182,7 @@ static struct lp_launched *place_of(struct lp_launch *launch, uint32_t pid)
 	return &larger[launch->stream_count++];
 }
 
-static void add_stream(struct lp_launch *launch, void *data, size_t size)
+int lp_launch_take(struct lp_launch *launch, void *data, size_t size)
 {
 	struct lp_report *report = NULL;
 	struct lp_launched *place = NULL;
@@ -191,11 +191,23 @@ static void add_stream(struct lp_launch *launch, void *data, size_t size)
 		place = place_of(launch, report->pid);
 	if (place) {
 		*place = (struct lp_launched){report, data, size};
-		return;
+		return 0;
 	}
 	launch->broken = true;
 	lp_report_free(report);
 	free(data);
+	return -EBADMSG;
+}
+
+void lp_launch_free(struct lp_launch *launch)
+{
+	size_t i;
+
+	for (i = 0; i < launch->stream_count; i++) {
+		lp_report_free(launch->streams[i].report);
+		free(launch->streams[i].data);
+	}
+	free(launch->streams);
 }
 
 static bool take_stream(struct lp_launch *launch)
@@ -206,7 +218,7 @@ static bool take_stream(struct lp_launch *launch)
 
 	if (lp_accept(launch->listener, 0, geteuid(), &peer, &data, &size))
 		return false;
-	add_stream(launch, data, size);
+	lp_launch_take(launch, data, size);
 	return true;
 }
 

@@ -46,6 +46,14 @@ int lp_launch_start(struct lp_launch *launch);
  */
 int lp_launch_wait(struct lp_launch *launch, uint64_t deadline_ns, int *status);
 
+/* Takes over DATA, the stream of a process. Returns 0, or -EBADMSG with lp_fail called: it is
+ * broken.
+ */
+int lp_launch_take(struct lp_launch *launch, void *data, size_t size);
+
+/* Frees what the processes sent. */
+void lp_launch_free(struct lp_launch *launch);
+
 /* Why no stream came from a program that ended with STATUS: what to do, in a line. */
 const char *lp_launch_silence(const struct lp_launch *launch, int status);
 
