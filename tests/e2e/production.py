@@ -139,7 +139,7 @@ def suite_files():
             serve = subprocess.Popen(shlex.split(command), stderr=subprocess.PIPE, text=True,
                                      env=dict(os.environ, PATH=os.path.dirname(systemctl) + ":" + os.environ["PATH"]))
             said = serve.stderr.readline()
-            check("serving PID %d on http://127.0.0.1:" % pid in said, said)
+            check("serving PID %d on http://127.0.0.1:" % pid in said, said + (serve.stderr.read() if serve.poll() else ""))
             load(int(running.first_line.split()[3]), 4)
             url = said.split()[-1].rstrip("/") + LEAK + "?debug=1"
             wait_for(lambda: "total 2\n" in urllib.request.urlopen(url).read().decode())
