@@ -90,7 +90,7 @@ def suite_leak():
                 since = ask("max(timestamp(leakprof_goroutines_finished_total%s))" % one)[0]
                 wait_for(lambda: ask("leakprof_last_collection_timestamp_seconds%s > %f" % (one, since)), 20)
                 equal(ask("max_over_time(leakprof_goroutines_leaked%s[5m])" % one), [0.0], "leaked")
-                equal(ask('ALERTS{alertname=~"Goroutine.*Leak.*",pid="%d"}' % pid), [], "alerts")
+                equal(ask('ALERTS{alertname=~"GoroutineLeakGrows|GoroutinesLeaked",pid="%d"}' % pid), [], "alerts")
 
 
 # --- The files ---
