@@ -256,9 +256,8 @@ def prometheus_tool(name):
 def prometheus(program, files):
     """A Prometheus with FILES (name -> text), of which prometheus.yml configures it: a function that gives the values of an
     expression."""
-    folder = os.path.join(FOLDER, "prometheus")
+    folder = tempfile.mkdtemp(prefix="prometheus-", dir=FOLDER)
     port = free_port()
-    os.makedirs(folder, exist_ok=True)
     for name, text in files.items():
         with open(os.path.join(folder, name), "w") as file:
             file.write(text)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """What an operator does (suite production): the files of examples/production/ are read by the tools that they are for and do what
 docs/production.md says, and a leak is seen, found and seen to be gone. See harness.py."""
-import glob
 import shlex
 
 import yaml
@@ -31,6 +30,13 @@ def deployed(program, port):
         pid = int(re.search(r"serving PID (\d+)", serving.said).group(1))
         yield serving, int(serving.process.stdout.readline().split()[3]), pid
         equal(serving.end(), 0, "exit code of " + program)
+
+
+def settings(port):
+    """The example's files, for a serve at PORT and in a hurry."""
+    job = text_of("prometheus.yml").replace("127.0.0.1:6070", "127.0.0.1:%d" % port)
+    return {"prometheus.yml": job.replace("_interval: 15s", "_interval: 300ms"),
+            "leakprof.rules.yml": text_of("leakprof.rules.yml")}
 
 
 def shown_by_pprof(url, path):
@@ -73,10 +79,7 @@ def suite_leak():
         if not program:
             return
         port = free_port()
-        settings = text_of("prometheus.yml").replace("127.0.0.1:6070", "127.0.0.1:%d" % port)
-        files = {"prometheus.yml": re.sub("_interval: 15s", "_interval: 300ms", settings),
-                 "leakprof.rules.yml": text_of("leakprof.rules.yml")}
-        with prometheus(program, files) as ask:
+        with prometheus(program, settings(port)) as ask:
             with deployed("st_server", port) as (serving, service, _):
                 for leaked in (5, 25):
                     load(service, 10 if leaked == 5 else 40)
@@ -91,6 +94,19 @@ def suite_leak():
                 wait_for(lambda: ask("leakprof_last_collection_timestamp_seconds%s > %f" % (one, since)), 20)
                 equal(ask("max_over_time(leakprof_goroutines_leaked%s[5m])" % one), [0.0], "leaked")
                 equal(ask('ALERTS{alertname=~"GoroutineLeakGrows|GoroutinesLeaked",pid="%d"}' % pid), [], "alerts")
+
+    @test
+    def what_cannot_be_measured_is_told_and_is_no_zero():
+        program = prometheus_tool("prometheus")
+        if not program:
+            return
+        with Running(ST_SERVER, env=preload(at_exit=0, max_pause="1ns")) as running, \
+                Serving(running.process.pid, interval="200ms") as serving, \
+                prometheus(program, settings(serving.port)) as ask:
+            wait_for(lambda: ask("leakprof_collection_failures_total > 1"), 20)
+            wait_for(lambda: ask('ALERTS{alertname="GoroutineLeaksNotMeasured"}') == [1.0], 20)
+            equal(ask("leakprof_goroutines_leaked"), [], "leaked")
+            check("more than max_pause" in serving.text(LEAK + "?debug=1", 503), "why")
 
 
 # --- The files ---
@@ -120,7 +136,8 @@ def suite_files():
             print("     (systemd-analyze is not here)")
             return
         for name in ("server.service", "leakprof-serve.service"):
-            result = run("systemd-analyze", "verify", os.path.join(folder, name), env=dict(os.environ, SYSTEMD_UNIT_PATH=folder + ":"))
+            result = run("systemd-analyze", "verify", os.path.join(folder, name),
+                         env=dict(os.environ, SYSTEMD_UNIT_PATH=folder + ":"))
             equal((result.returncode, result.stdout + result.stderr), (0, ""), name)
 
     @test
@@ -151,8 +168,8 @@ def suite_files():
         check("scrape_timeout" not in job, "Parca wants one longer than the interval")
         profiles = job["profiling_config"]["pprof_config"]
         check(all("enabled" in profile for profile in profiles.values()), profiles)
-        return {name: profile.get("path", DEFAULTS.get(name)) for name, profile in {**{name: {"enabled": True} for name in DEFAULTS},
-                                                                                 **profiles}.items() if profile["enabled"]}
+        profiles = {**{name: {"enabled": True} for name in DEFAULTS}, **profiles}
+        return {name: profile.get("path", DEFAULTS.get(name)) for name, profile in profiles.items() if profile["enabled"]}
 
     def fetched_by_alloy():
         paths = dict(DEFAULTS)
