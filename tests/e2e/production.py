@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What an operator does (suite production): the files of examples/production/ are read by the tools that they are for and do what
 docs/production.md says, and a leak is seen, found and seen to be gone. See harness.py."""
+import glob
 import shlex
 
 import yaml
@@ -50,7 +51,7 @@ def shown_by_pprof(url, path):
         with contextlib.suppress(OSError), urllib.request.urlopen("http://127.0.0.1:%d/ui/%s" % (port, path)) as response:
             return response.read().decode()
     try:
-        wait_for(page, 20)
+        wait_for(page, 60)
         return page()
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -83,15 +84,15 @@ def suite_leak():
             with deployed("st_server", port) as (serving, service, _):
                 for leaked in (5, 25):
                     load(service, 10 if leaked == 5 else 40)
-                    wait_for(lambda: ask("leakprof_goroutines_leaked") == [float(leaked)], 20)
-                wait_for(lambda: ask('ALERTS{alertname="GoroutineLeakGrows"}') == [1.0], 20)
+                    wait_for(lambda: ask("leakprof_goroutines_leaked") == [float(leaked)], 60)
+                wait_for(lambda: ask('ALERTS{alertname="GoroutineLeakGrows"}') == [1.0], 60)
                 finds_the_leak(serving.url(LEAK), 25)
             with deployed("st_server_fixed", port) as (serving, service, pid):
                 one = '{pid="%d"}' % pid
                 load(service, 50)
-                wait_for(lambda: ask("leakprof_goroutines_finished_total" + one) == [100.0], 20)
+                wait_for(lambda: ask("leakprof_goroutines_finished_total" + one) == [100.0], 60)
                 since = ask("max(timestamp(leakprof_goroutines_finished_total%s))" % one)[0]
-                wait_for(lambda: ask("leakprof_last_collection_timestamp_seconds%s > %f" % (one, since)), 20)
+                wait_for(lambda: ask("leakprof_last_collection_timestamp_seconds%s > %f" % (one, since)), 60)
                 equal(ask("max_over_time(leakprof_goroutines_leaked%s[5m])" % one), [0.0], "leaked")
                 equal(ask('ALERTS{alertname=~"GoroutineLeakGrows|GoroutinesLeaked",pid="%d"}' % pid), [], "alerts")
 
@@ -103,8 +104,8 @@ def suite_leak():
         with Running(ST_SERVER, env=preload(at_exit=0, max_pause="1ns")) as running, \
                 Serving(running.process.pid, interval="200ms") as serving, \
                 prometheus(program, settings(serving.port)) as ask:
-            wait_for(lambda: ask("leakprof_collection_failures_total > 1"), 20)
-            wait_for(lambda: ask('ALERTS{alertname="GoroutineLeaksNotMeasured"}') == [1.0], 20)
+            wait_for(lambda: ask("leakprof_collection_failures_total > 1"), 60)
+            wait_for(lambda: ask('ALERTS{alertname="GoroutineLeaksNotMeasured"}') == [1.0], 60)
             equal(ask("leakprof_goroutines_leaked"), [], "leaked")
             check("more than max_pause" in serving.text(LEAK + "?debug=1", 503), "why")
 
@@ -195,6 +196,36 @@ def suite_files():
                         file.write(body)
                     result = run(checker, "served")
                     equal(result.returncode, 0, path + ": " + result.stdout)
+
+
+# --- The page ---
+
+def suite_page():
+    with open(os.path.join(SOURCE, "docs", "production.md")) as file:
+        page = file.read()
+
+    @test
+    def messages_are_what_leakprof_says():
+        sources = ""
+        for path in glob.glob(os.path.join(SOURCE, "leakprof", "**", "*.[ch]"), recursive=True) + \
+                glob.glob(os.path.join(SOURCE, "runtime_hooks", "*.[ch]")):
+            with open(path) as file:
+                sources += "\n".join(re.findall(r'"(.*?)"', re.sub(r'"\s*"', "", file.read()))) + "\n"
+        table = re.search(r"^\| message \|.*\n\|---.*\n((?:\|.*\n)+)", page, re.M).group(1)
+        messages = [row.split(" | ")[0].strip("| ") for row in table.splitlines()]
+        check(len(messages) > 15, messages)
+        for message in messages:
+            for part in re.split(r" / |\.\.\.|: ", message):
+                check(part.strip(" .,;") in sources, "nothing says " + part)
+
+    @test
+    def links_lead_to_files():
+        links = re.findall(r"\]\(([^)#:]+)\)", page)
+        check(len(links) > 10, links)
+        for link in links:
+            check(os.path.exists(os.path.join(SOURCE, "docs", link)), link)
+        named = {os.path.basename(link) for link in links}
+        equal({name for name in os.listdir(FILES) if name not in named and not name.endswith(".d")}, set(), "files not named")
 
 
 # --- Containers ---
@@ -302,7 +333,8 @@ def suite_containers():
 def suite_production():
     suite_leak()
     suite_files()
+    suite_page()
     suite_containers()
 
 
-main({"production": suite_production, "leak": suite_leak, "files": suite_files, "containers": suite_containers})
+main({"production": suite_production, "leak": suite_leak, "files": suite_files, "page": suite_page, "containers": suite_containers})
