@@ -110,6 +110,65 @@ def suite_leak():
             check("more than max_pause" in serving.text(LEAK + "?debug=1", 503), "why")
 
 
+# --- Filters ---
+
+# Runs its arguments under a filter that kills the process at every system call but those of the numbers in its first one.
+FILTERED = """
+import ctypes, os, struct, sys
+code = [(0x20, 0, 0, 0)]
+for number in sys.argv[1].split(","):
+    code += [(0x15, 0, 1, int(number)), (0x06, 0, 0, 0x7fff0000)]
+code += [(0x06, 0, 0, 0x80000000)]
+buffer = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
+head = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code), ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, head, 0, 0) == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def system_service():
+    """The numbers of the system calls that SystemCallFilter=@system-service allows."""
+    groups = {}
+    for block in run("systemd-analyze", "syscall-filter").stdout.split("\n\n"):
+        names = [line.strip() for line in block.splitlines() if line.strip() and not line.strip().startswith("#")]
+        groups.update({names[0]: names[1:]} if names else {})
+
+    def calls(name):
+        return {call for part in groups[name] for call in (calls(part) if part.startswith("@") else {part})}
+    with open("/usr/include/x86_64-linux-gnu/asm/unistd_64.h") as file:
+        numbers = dict(re.findall(r"^#define __NR_(\w+) (\d+)$", file.read(), re.M))
+    return [numbers[name] for name in sorted(calls("@system-service")) if name in numbers]
+
+
+def under_filter(allowed, **options):
+    """How st_server ends after two snapshots and statistics under a filter that kills."""
+    command = ["python3", "-c", FILTERED, ",".join(allowed), ST_SERVER]
+    with Running(*command, env=preload(at_exit=0, **options)) as running:
+        pid = running.process.pid
+        load(int(running.first_line.split()[3]), 4)
+        check("Seccomp:\t2" in open("/proc/%d/status" % pid).read(), "it has a filter")
+        for _ in range(2):
+            run(LEAKPROF, "snapshot", "-o", "filtered.pb.gz", str(pid), timeout=20)
+        run(LEAKPROF, "top", "--once", str(pid))
+        running.process.terminate()
+        return running.process.wait(20)
+
+
+def suite_filters():
+    @test
+    def a_service_with_systemds_filter_is_looked_at():
+        if not shutil.which("systemd-analyze"):
+            print("     (systemd-analyze is not here)")
+            return
+        allowed = system_service()
+        check(len(allowed) > 200, allowed)
+        equal(under_filter(allowed, max_pause="10s"), 0, "exit code")
+        equal([(entry, count) for entry, _, count in sites("filtered.pb.gz")], [("fetch_backend", 2)], "leaks")
+        # And the filter does kill.
+        equal(under_filter([number for number in allowed if number != "56"]), -signal.SIGSYS, "without clone")
+
+
 # --- The files ---
 
 def suite_files():
@@ -333,8 +392,9 @@ def suite_containers():
 def suite_production():
     suite_leak()
     suite_files()
+    suite_filters()
     suite_page()
     suite_containers()
 
 
-main({"production": suite_production, "leak": suite_leak, "files": suite_files, "page": suite_page, "containers": suite_containers})
+main({"production": suite_production, "leak": suite_leak, "files": suite_files, "filters": suite_filters, "page": suite_page, "containers": suite_containers})
