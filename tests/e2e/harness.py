@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: MIT
 """What the end-to-end tests share: running programs under the shim, reading profiles, counting results. A suite file is
 called as FILE SUITE BUILD_DIR; it prints one line a test and ends with `N passed, N failed`; exits 1 when one failed."""
+import contextlib
+import http.client
+import json
 import os
 import re
 import shutil
@@ -11,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 
 SUITE, BUILD = sys.argv[1], os.path.abspath(sys.argv[2])
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -19,6 +24,9 @@ SHIM = os.path.join(BUILD, "runtime_hooks", "libleakprof.so")
 TESTS = os.path.join(BUILD, "tests", "runtimes")
 EXAMPLES = os.path.join(BUILD, "examples")
 PROGRAMS = os.path.join(BUILD, "tests", "programs")
+ST_SERVER = os.path.join(EXAMPLES, "st_server")
+LOAD = os.path.join(SOURCE, "examples", "load.sh")
+LEAK, ALL = "/debug/pprof/goroutineleak", "/debug/pprof/goroutine"
 FOLDER = tempfile.mkdtemp(prefix="leakprof-test-")
 results = {"passed": 0, "failed": 0, "known": 0}
 COND, MUTEX, JOIN = "sync.Cond.Wait", "sync.Mutex.Lock", "join"
@@ -159,6 +167,117 @@ def st_examples():
 
 def child_of(pid):
     return open("/proc/%d/task/%d/children" % (pid, pid)).read().split()[0]
+
+
+def load(port, count):
+    """COUNT requests, of which each second one leaks a goroutine."""
+    result = run(LOAD, str(port), str(count))
+    equal(result.returncode, 0, "load: " + result.stdout + result.stderr)
+
+
+class Serving:
+    """leakprof serve, and what it answers."""
+
+    def __init__(self, *arguments, listen="127.0.0.1:0", interval="0", user=(), stdin=None):
+        self.process = subprocess.Popen([*user, LEAKPROF, "serve", "--listen", listen, "--interval", interval,
+                                         *map(str, arguments)], stdin=stdin, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, cwd=FOLDER)
+        self.launched = "--" in arguments
+        self.said = self.process.stderr.readline()
+        port = re.search(r"http://[^/]*:(\d+)/", self.said)
+        self.port = int(port.group(1)) if port else None
+        self.path = None if port else listen[len("unix:"):]
+
+    def __enter__(self):
+        check("serving" in self.said, self.said + self.process.stderr.read() if self.process.poll() else self.said)
+        return self
+
+    def __exit__(self, *unused):
+        if self.process.poll() is None and not self.launched:
+            equal(self.end(), 0, "exit code of serve: " + self.process.stderr.read())
+        self.end()
+
+    def end(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def socket(self):
+        if self.path is None:
+            return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(self.path)
+        return client
+
+    def ask(self, path, method="GET", headers={}):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        connection.sock = self.socket()
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response.status, dict(response.getheaders()), body
+
+    def text(self, path, status=200):
+        got, headers, body = self.ask(path)
+        equal(got, status, path + ": " + body[:200].decode(errors="replace"))
+        return body.decode()
+
+    def metrics(self):
+        return dict(re.findall(r"^(\w+(?:{.*})?) (\S+)$", re.sub(r'pid="\d+",?', "", self.text("/metrics")), re.M))
+
+    def collections(self):
+        return int(self.metrics()["leakprof_collections_total{}"])
+
+    def url(self, path):
+        return "http://127.0.0.1:%d%s" % (self.port, path)
+
+
+def top_of(url):
+    """Function -> count, as go tool pprof shows the profile at URL."""
+    environment = dict(os.environ, PPROF_TMPDIR=FOLDER, HOME=FOLDER)
+    result = run("go", "tool", "pprof", "-top", url, env=environment)
+    equal(result.returncode, 0, result.stderr)
+    rows = re.findall(r"^ +(-?\d+) +\S+% +\S+% +(-?\d+) +\S+%  (\S+)", result.stdout, re.M)
+    return {name: int(flat) for flat, _, name in rows if int(flat)}, result.stdout
+
+
+def prometheus_tool(name):
+    """The path of a program of Prometheus' package, or None."""
+    path = os.path.join(SOURCE, "build", "tools", "prometheus", "usr", "bin", name)
+    if os.path.exists(path):
+        return path
+    print("     (%s is not here: ./dev setup)" % name)
+    return None
+
+
+@contextlib.contextmanager
+def prometheus(program, files):
+    """A Prometheus with FILES (name -> text), of which prometheus.yml configures it: a function that gives the values of an
+    expression."""
+    folder = tempfile.mkdtemp(prefix="prometheus-", dir=FOLDER)
+    port = free_port()
+    for name, text in files.items():
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    process = subprocess.Popen([program, "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+                                "--web.listen-address=127.0.0.1:%d" % port], cwd=folder, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+
+    def ask(expression):
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:%d/api/v1/query?query=%s"
+                                        % (port, urllib.parse.quote(expression))) as response:
+                return [float(row["value"][1]) for row in json.load(response)["data"]["result"]]
+        except OSError:
+            return None
+    try:
+        wait_for(lambda: ask("up") is not None, 20)
+        yield ask
+    finally:
+        process.kill()
+        process.wait()
 
 
 def main(suites):

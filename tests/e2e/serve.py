@@ -3,8 +3,6 @@
 """Looking at programs that run: leakprof serve and its HTTP, top, requests across namespaces (suite serve). See harness.py."""
 import contextlib
 import glob
-import http.client
-import json
 import os
 import re
 import shutil
@@ -14,16 +12,12 @@ import stat
 import subprocess
 import threading
 import time
-import urllib.request
 
 from harness import *
 
 NOBODY = 65534
 PUBLIC = os.path.join(FOLDER, "public")
-ST_SERVER = os.path.join(EXAMPLES, "st_server")
-LOAD = os.path.join(SOURCE, "examples", "load.sh")
 STATES = os.path.join(PROGRAMS, "states")
-LEAK, ALL = "/debug/pprof/goroutineleak", "/debug/pprof/goroutine"
 
 
 # --- Programs ---
@@ -35,85 +29,11 @@ def server(**options):
         yield running.process, int(running.first_line.split()[3])
 
 
-def load(port, count):
-    """COUNT requests, of which each second one leaks a goroutine."""
-    result = run(LOAD, str(port), str(count))
-    equal(result.returncode, 0, "load: " + result.stdout + result.stderr)
-
-
 def counts_settle(pid, wanted):
     """Until `top` sees WANTED goroutines waiting for a condition: the leaks are where they will be."""
     def there():
         return re.search(r"^ +%d  sync.Cond.Wait$" % wanted, run(LEAKPROF, "top", "--once", str(pid)).stdout, re.M)
     wait_for(there)
-
-
-class Serving:
-    """leakprof serve, and what it answers."""
-
-    def __init__(self, *arguments, listen="127.0.0.1:0", interval="0", user=(), stdin=None):
-        self.process = subprocess.Popen([*user, LEAKPROF, "serve", "--listen", listen, "--interval", interval,
-                                         *map(str, arguments)], stdin=stdin, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, cwd=FOLDER)
-        self.launched = "--" in arguments
-        self.said = self.process.stderr.readline()
-        port = re.search(r"http://[^/]*:(\d+)/", self.said)
-        self.port = int(port.group(1)) if port else None
-        self.path = None if port else listen[len("unix:"):]
-
-    def __enter__(self):
-        check("serving" in self.said, self.said + self.process.stderr.read() if self.process.poll() else self.said)
-        return self
-
-    def __exit__(self, *unused):
-        if self.process.poll() is None and not self.launched:
-            equal(self.end(), 0, "exit code of serve: " + self.process.stderr.read())
-        self.end()
-
-    def end(self, number=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(20)
-
-    def socket(self):
-        if self.path is None:
-            return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(30)
-        client.connect(self.path)
-        return client
-
-    def ask(self, path, method="GET", headers={}):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.sock = self.socket()
-        connection.request(method, path, headers=headers)
-        response = connection.getresponse()
-        body = response.read()
-        connection.close()
-        return response.status, dict(response.getheaders()), body
-
-    def text(self, path, status=200):
-        got, headers, body = self.ask(path)
-        equal(got, status, path + ": " + body[:200].decode(errors="replace"))
-        return body.decode()
-
-    def metrics(self):
-        return dict(re.findall(r"^(\w+(?:{.*})?) (\S+)$", re.sub(r'pid="\d+",?', "", self.text("/metrics")), re.M))
-
-    def collections(self):
-        return int(self.metrics()["leakprof_collections_total{}"])
-
-    def url(self, path):
-        return "http://127.0.0.1:%d%s" % (self.port, path)
-
-
-def top_of(url):
-    """Function -> count, as go tool pprof shows the profile at URL."""
-    environment = dict(os.environ, PPROF_TMPDIR=FOLDER, HOME=FOLDER)
-    result = run("go", "tool", "pprof", "-top", url, env=environment)
-    equal(result.returncode, 0, result.stderr)
-    rows = re.findall(r"^ +(-?\d+) +\S+% +\S+% +(-?\d+) +\S+%  (\S+)", result.stdout, re.M)
-    return {name: int(flat) for flat, _, name in rows if int(flat)}, result.stdout
 
 
 # --- The profiles ---
@@ -507,13 +427,13 @@ def pending_signals(pid):
 
 # --- Metrics ---
 
-def prometheus_tool(name):
-    """The path of a program of Prometheus' package, or None."""
-    path = os.path.join(SOURCE, "build", "tools", "prometheus", "usr", "bin", name)
-    if os.path.exists(path):
-        return path
-    print("     (%s is not here: ./dev setup)" % name)
-    return None
+SCRAPE = """
+scrape_configs:
+- job_name: leakprof
+  scrape_interval: 300ms
+  static_configs:
+  - targets: ['127.0.0.1:%d']
+"""
 
 
 def suite_metrics():
@@ -548,7 +468,7 @@ def suite_metrics():
         if not program:
             return
         with server() as (process, port), Serving(process.pid, interval="200ms") as serving:
-            with prometheus(program, serving.port) as ask:
+            with prometheus(program, {"prometheus.yml": SCRAPE % serving.port}) as ask:
                 for total in (2, 4):
                     load(port, 4)
                     wait_for(lambda: ask("leakprof_goroutines_leaked") == [float(total)], 20)
@@ -604,34 +524,6 @@ def suite_metrics():
                             ("kind IO wait", 1), ("snapshots", 1), ("leaked", 1), ("short", 0)):
             equal(got.get(name), str(value), name + " of " + result.stdout)
         equal(run(STATES, "stats").stdout, "none -38\n", "without the shim")
-
-
-@contextlib.contextmanager
-def prometheus(program, target):
-    """A Prometheus that scrapes port TARGET each 300 ms: a function that gives the values of an expression."""
-    folder = os.path.join(FOLDER, "prometheus")
-    port = free_port()
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "prometheus.yml"), "w") as file:
-        file.write("scrape_configs:\n- job_name: leakprof\n  scrape_interval: 300ms\n  scrape_timeout: 300ms\n"
-                   "  static_configs:\n  - targets: ['127.0.0.1:%d']\n" % target)
-    process = subprocess.Popen([program, "--config.file=prometheus.yml", "--storage.tsdb.path=data",
-                                "--web.listen-address=127.0.0.1:%d" % port], cwd=folder, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-
-    def ask(expression):
-        try:
-            with urllib.request.urlopen("http://127.0.0.1:%d/api/v1/query?query=%s"
-                                        % (port, urllib.parse.quote(expression))) as response:
-                return [float(row["value"][1]) for row in json.load(response)["data"]["result"]]
-        except OSError:
-            return None
-    try:
-        wait_for(lambda: ask("up") is not None, 20)
-        yield ask
-    finally:
-        process.kill()
-        process.wait()
 
 
 # --- Namespaces ---
