@@ -64,7 +64,7 @@ def suite_killed():
         with start() as service:
             killed = 0
             while killed < 6:
-                requester = request_snapshot(service.pid, "-o", name + ".pb.gz")
+                requester = request_snapshot(service.pid, "--timeout=1s", "-o", name + ".pb.gz")
                 while not snapshots_of(service.pid) and requester.poll() is None:
                     pass
                 time.sleep(random.uniform(0, 0.004))  # anywhere in its work
