@@ -348,7 +348,7 @@ void lp_log(const struct lp_delivery *delivery, const char *text, const char *de
 	long n;
 
 	*at++ = '\n';
-	n = lp_sys_write(fd >= 0 ? fd : 2, line, (size_t)(at - line));
+	n = lp_sys_write_quietly(fd >= 0 ? fd : 2, line, (size_t)(at - line));
 	if (fd < 0)
 		return;
 	/* A disk that is full: better no log than an empty one. */

@@ -40,6 +40,8 @@
 #define ROOTS_MAX 1024
 #define RUNNING_MAX 16 /* snapshot processes at a time */
 #define SCOUT_STACK (128u << 10)
+#define LOOK_NS 1000000 /* so often the target looks whether a snapshot that it waits for lives */
+#define KILLED "a snapshot was killed (out of memory?)"
 
 struct lp_control *lp_control;
 static struct lp_history *history;
@@ -211,6 +213,7 @@ static const struct lp_reason clone_reasons[] = {
 	 "the snapshot took too long to look at the stopped program: set stop_timeout higher"},
 	{EAGAIN, "there may be no more processes (RLIMIT_NPROC, or pids.max of the cgroup)"},
 	{ENOMEM, "the system has no memory for a copy of the program (overcommit?)"},
+	{ECHILD, KILLED},
 	{EPERM, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
 	{ENOSYS, "a snapshot process may not be made: clone is not allowed (seccomp?)"},
 	{0, "a snapshot process could not be made"},
@@ -242,7 +245,26 @@ static void tell_deaths(const struct lp_job *job)
 		return;
 	delivery.seconds = lp_sys_clock_ns(CLOCK_REALTIME) / 1000000000u;
 	lp_deliver_name(&delivery);
-	lp_deliver_failure(&delivery, &input, "a snapshot was killed (out of memory?)");
+	lp_deliver_failure(&delivery, &input, KILLED);
+}
+
+/* Until the snapshot PID has read what only a stopped target shows. The target waits neither for
+ * one that was killed (-ECHILD: it is reaped) nor for one that takes too long (-ETIMEDOUT: it will
+ * be). */
+static int await_held(long pid)
+{
+	uint64_t end = lp_sys_clock_ns(CLOCK_MONOTONIC) + lp_options.stop_timeout_ns;
+	int status;
+
+	while (!lp_wait_word(&lp_control->held, LOOK_NS)) {
+		if (LP_SYS4(SYS_wait4, pid, &status, WNOHANG | __WCLONE, NULL) == pid)
+			return -ECHILD;
+		if (lp_sys_clock_ns(CLOCK_MONOTONIC) > end) {
+			LP_SYS2(SYS_kill, pid, SIGKILL);
+			return -ETIMEDOUT;
+		}
+	}
+	return 0;
 }
 
 static void run_job(void *argument)
@@ -254,6 +276,7 @@ static void run_job(void *argument)
 	uint64_t cpu;
 	uint64_t cloned;
 	int stop = 0;
+	int held;
 	long pid;
 
 	memset(lp_control, 0, sizeof(*lp_control));
@@ -270,12 +293,9 @@ static void run_job(void *argument)
 		lp_snapshot_main(job, begin, stop);
 	cpu = lp_sys_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
 	cloned = lp_sys_clock_ns(CLOCK_MONOTONIC);
-	if (pid < 0)
-		tell_failure(job, begin, (int)pid);
-	if (pid > 0 && !lp_wait_word(&lp_control->held, lp_options.stop_timeout_ns)) {
-		LP_SYS2(SYS_kill, pid, SIGKILL);
-		tell_failure(job, begin, -ETIMEDOUT);
-	}
+	held = pid < 0 ? (int)pid : await_held(pid);
+	if (held)
+		tell_failure(job, begin, held);
 	if (!stop && !lp_dormant_reason)
 		lp_start_world(job->self);
 	lp_control->failures = failures;
@@ -287,7 +307,7 @@ static void run_job(void *argument)
 	lp_signal_word(&lp_control->released);
 	lp_pause_learn(cpu, lp_control->pause_ns - lp_control->clone_ns);
 	job->result = pid < 0 ? (int)pid : 0;
-	if (pid < 0)
+	if (pid < 0 || held == -ECHILD)
 		failures++;
 	else
 		remember(pid, job->request);

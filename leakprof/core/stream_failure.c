@@ -73,7 +73,7 @@ static void put_note(struct buffer *buffer, uint32_t text)
 static int write_all(int fd, const char *at, size_t size)
 {
 	while (size) {
-		long n = lp_sys_write(fd, at, size);
+		long n = lp_sys_write_quietly(fd, at, size);
 
 		if (n == -EINTR)
 			continue;

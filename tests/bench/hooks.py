@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What the program itself pays: switches, goroutines, allocations and requests, alone and under the shim in turns; beside
 LeakSanitizer and heaptrack on the same program."""
+import contextlib
 import os
 import subprocess
+import threading
 
 from common import seconds
 
@@ -46,27 +48,53 @@ def sanitizer(bench, case, *arguments):
                   [bench.numbers(program, *arguments)[0][0] for _ in range(bench.turns)])
 
 
-def served(bench, env, requests):
-    """Requests a second of examples/st_server, and the CPU time that one took it, in microseconds."""
-    server = subprocess.Popen([os.path.join(bench.build, "examples", "st_server")], env=env, stdout=subprocess.PIPE, text=True)
-    port = server.stdout.readline().split()[-1]
-    rate = bench.numbers(os.path.join(bench.programs, "load"), port, str(requests), "64")[0][0]
-    server.terminate()
-    usage = os.wait4(server.pid, 0)[2]
-    server.returncode = 0
+@contextlib.contextmanager
+def snapshots_each_second(bench, pid):
+    ended = threading.Event()
+
+    def take():
+        while not ended.wait(1):
+            subprocess.run([bench.leakprof, "snapshot", "-o", os.path.join(bench.folder, "served.pb.gz"), str(pid)], check=True,
+                           stderr=subprocess.DEVNULL)
+    taker = threading.Thread(target=take)
+    taker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        taker.join()
+
+
+# The program of examples/ and, for HTTP, what is asked for; the requests of one turn.
+SERVERS = {"State Threads server": ("st_server", [], 60000), "minigo HTTP server": ("minigo_http_fixed", ["/search?q=word"], 40000)}
+
+
+def served(bench, server, env, looked_at, few):
+    """Requests a second of a server, and the CPU time that one took it and its snapshots, in microseconds."""
+    program, path, requests = server
+    requests //= few
+    process = subprocess.Popen([os.path.join(bench.build, "examples", program)], env=env, stdout=subprocess.PIPE, text=True)
+    port = process.stdout.readline().split()[-1]
+    with snapshots_each_second(bench, process.pid) if looked_at else contextlib.nullcontext():
+        rate = bench.numbers(os.path.join(bench.programs, "load"), port, str(requests), "64", *path)[0][0]
+    process.terminate()
+    usage = os.wait4(process.pid, 0)[2]
+    process.returncode = 0
     return rate, (usage.ru_utime + usage.ru_stime) / requests * 1e6
 
 
 def under_load(bench, few):
-    case = "State Threads server, 64 clients"
-    results = {"alone": [], "leakprof": []}
-    for _ in range(bench.turns):
-        results["alone"].append(served(bench, None, 20000 // few))
-        results["leakprof"].append(served(bench, bench.under(), 20000 // few))
-    for engine, values in results.items():
-        bench.row("hooks", case, engine, "1/s", [rate for rate, _ in values])
-    for engine, values in results.items():
-        bench.row("hooks", case + ", CPU a request", engine, "us", [cpu for _, cpu in values])
+    engines = {"alone": (None, False), "leakprof": (bench.under(), False), "a snapshot a second": (bench.under(), True)}
+    for name, server in SERVERS.items():
+        results = {engine: [] for engine in engines}
+        for _ in range(bench.turns):
+            for engine, how in engines.items():
+                results[engine].append(served(bench, server, *how, few))
+        case = name + ", 64 clients"
+        for engine, values in results.items():
+            bench.row("hooks", case, engine, "1/s", [rate for rate, _ in values])
+        for engine, values in results.items():
+            bench.row("hooks", case + ", CPU a request", engine, "us", [cpu for _, cpu in values])
 
 
 def run(bench):

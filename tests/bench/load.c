@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * load PORT REQUESTS CLIENTS: so many searches on examples/st_server at this machine, from so many
- * State Threads goroutines, each with one connection at a time. Prints requests a second.
+ * load PORT REQUESTS CLIENTS [PATH]: so many searches on examples/st_server at this machine, or
+ * with PATH HTTP requests for it on examples/minigo_http, from so many State Threads goroutines,
+ * each with one connection at a time. Prints requests a second.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -13,6 +14,8 @@
 #include <time.h>
 
 static struct sockaddr_in address = {.sin_family = AF_INET};
+static char request[256] = "GET /search?q=word\n";
+static const char *good = "200 "; /* how an answer begins */
 static long left;
 
 static double now(void)
@@ -31,8 +34,7 @@ static void fail(const char *what)
 
 static void ask(void)
 {
-	static const char request[] = "GET /search?q=word\n";
-	const ssize_t size = sizeof(request) - 1;
+	const ssize_t size = (ssize_t)strlen(request);
 	char answer[256];
 	st_netfd_t server = st_netfd_open_socket(socket(AF_INET, SOCK_STREAM, 0));
 	ssize_t n;
@@ -42,8 +44,10 @@ static void ask(void)
 		fail("connect");
 	if (st_write(server, request, size, ST_UTIME_NO_TIMEOUT) != size)
 		fail("write");
+	/* One that would wait for another request ends the connection instead. */
+	shutdown(st_netfd_fileno(server), SHUT_WR);
 	n = st_read_fully(server, answer, sizeof(answer), ST_UTIME_NO_TIMEOUT);
-	if (n < 4 || memcmp(answer, "200 ", 4))
+	if (n < (ssize_t)strlen(good) || memcmp(answer, good, strlen(good)))
 		fail("an answer");
 	st_netfd_close(server);
 }
@@ -63,8 +67,12 @@ int main(int argc, char **argv)
 	int i;
 	int n;
 
-	if (argc != 4)
+	if (argc != 4 && argc != 5)
 		return 2;
+	if (argc == 5) {
+		snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\n\r\n", argv[4]);
+		good = "HTTP/1.1 200 ";
+	}
 	address.sin_port = htons((unsigned short)atoi(argv[1]));
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	left = count = atol(argv[2]);

@@ -3,6 +3,7 @@
 """What the end-to-end tests share: running programs under the shim, reading profiles, counting results. A suite file is
 called as FILE SUITE BUILD_DIR; it prints one line a test and ends with `N passed, N failed`; exits 1 when one failed."""
 import contextlib
+import glob
 import http.client
 import json
 import os
@@ -278,6 +279,21 @@ def prometheus(program, files):
     finally:
         process.kill()
         process.wait()
+
+
+def children_of(pid):
+    return [int(child) for path in glob.glob("/proc/%d/task/*/children" % pid) for child in open(path).read().split()]
+
+
+def is_snapshot(pid):
+    with contextlib.suppress(OSError):
+        return open("/proc/%d/comm" % pid).read() == "leakprof-snap\n"
+    return False
+
+
+def snapshots_of(pid):
+    """The snapshot processes of PID."""
+    return [child for child in children_of(pid) if is_snapshot(child)]
 
 
 def main(suites):

@@ -42,10 +42,6 @@ def may(what, *command):
     return result.returncode == 0
 
 
-def children_of(pid):
-    return [int(child) for path in glob.glob("/proc/%d/task/*/children" % pid) for child in open(path).read().split()]
-
-
 def kept_snapshots(pid):
     """Those whose reporter runs, so that they stay."""
     with contextlib.suppress(OSError):
@@ -75,17 +71,6 @@ def pelted(pid):
     finally:
         pelter.kill()
         pelter.wait()
-
-
-def is_snapshot(pid):
-    with contextlib.suppress(OSError):
-        return open("/proc/%d/comm" % pid).read() == "leakprof-snap\n"
-    return False
-
-
-def snapshots_of(pid):
-    """The snapshot processes of PID."""
-    return [child for child in children_of(pid) if is_snapshot(child)]
 
 
 def command_to(*command):

@@ -14,10 +14,6 @@ def snapshot(program, code):
     return result.stderr
 
 
-def children_of(pid):
-    return open("/proc/%d/task/%d/children" % (pid, pid)).read().split()
-
-
 def own_memory(pid):
     """Bytes that are mapped in a program that holds still: refusals must not add to them."""
     status = open("/proc/%d/status" % pid).read()

@@ -41,10 +41,6 @@ def may(what, *command):
     return result.returncode == 0
 
 
-def children_of(pid):
-    return open("/proc/%d/task/%d/children" % (pid, pid)).read().split()
-
-
 def alive(pid):
     try:
         return open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[0] not in "ZX"

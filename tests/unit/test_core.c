@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The small parts of core: vec, own, the heap map, the memory map.
+ * The small parts of core: vec, own, the heap map, the memory map, the stream of a failure.
  */
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "core/collect.h"
 #include "core/heapmap.h"
 #include "core/maps.h"
 #include "core/own.h"
@@ -136,6 +140,26 @@ static void the_memory_map_knows_this_program(void **state)
 	munmap(shared, 4096);
 }
 
+/* The target itself writes it: a requester that has gone must not cost the program its life. */
+static void a_failure_that_nobody_reads_makes_no_signal(void **state)
+{
+	struct lp_collect_input input = {0};
+	sigset_t pipe_signal;
+	sigset_t pending;
+	int ends[2];
+
+	(void)state;
+	sigemptyset(&pipe_signal);
+	sigaddset(&pipe_signal, SIGPIPE);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &pipe_signal, NULL), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	close(ends[1]);
+	assert_int_equal(lp_stream_write_failure(&input, "program", "reason", ends[0]), -EPIPE);
+	close(ends[0]);
+	assert_int_equal(sigpending(&pending), 0);
+	assert_false(sigismember(&pending, SIGPIPE));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +167,7 @@ int main(void)
 		cmocka_unit_test(own_mappings_are_recorded_until_they_go),
 		cmocka_unit_test(the_heap_map_tells_neighbours_apart),
 		cmocka_unit_test(the_memory_map_knows_this_program),
+		cmocka_unit_test(a_failure_that_nobody_reads_makes_no_signal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
