@@ -9,12 +9,12 @@
  *
  * An address is then found by three binary searches and a look at one function's scopes.
  *
- * A damaged file may have entries that lead back, or ranges that overlap without end: entries are
- * visited in the order of the file only, and each search of ranges ends where none reaches.
+ * How an entry is read is in debuginfo_entry.c. A damaged file may have ranges that overlap without
+ * end: each search of ranges ends where none reaches.
  *
- * libdwarf 20210528 and 0.x differ in dwarf_init_path only, as far as is used here. DWARF 5 range
- * lists need calls of their own in both. Neither is asked to keep account of what it allocates,
- * which takes most of its time: all that it gives out is given back here.
+ * libdwarf 20210528 and 0.x differ in dwarf_init_path only, as far as is used here. Neither is
+ * asked to keep account of what it allocates, which takes most of its time: all that it gives out
+ * is given back here. Nothing here prints or exits: what cannot be read is unknown.
  */
 #include <dwarf.h>
 #include <libdwarf.h>
@@ -24,8 +24,8 @@
 #include <string.h>
 
 #include "report/debuginfo.h"
+#include "report/debuginfo_entry.h"
 
-#define DEPTH_MAX 256
 #define REFERENCE_MAX 8 /* abstract origin of a specification of ... */
 
 /* LOW .. HIGH belongs to the unit or function number INDEX. */
@@ -155,163 +155,6 @@ static const struct range *find_range(const struct ranges *ranges, uint64_t addr
 	return NULL;
 }
 
-/* --- Attributes --- */
-
-static bool get_attribute(Dwarf_Die die, Dwarf_Half number, Dwarf_Attribute *attribute)
-{
-	return dwarf_attr(die, number, attribute, NULL) == DW_DLV_OK;
-}
-
-static int64_t get_number(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Unsigned value = 0;
-	Dwarf_Signed signed_value = 0;
-
-	if (!get_attribute(die, number, &attribute))
-		return 0;
-	if (dwarf_formudata(attribute, &value, NULL) != DW_DLV_OK &&
-	    dwarf_formsdata(attribute, &signed_value, NULL) == DW_DLV_OK)
-		value = (Dwarf_Unsigned)signed_value;
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-	return (int64_t)value;
-}
-
-/* It lives as long as DWARF. */
-static const char *get_string(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number)
-{
-	Dwarf_Attribute attribute;
-	char *text = NULL;
-
-	if (!get_attribute(die, number, &attribute))
-		return NULL;
-	if (dwarf_formstring(attribute, &text, NULL) != DW_DLV_OK)
-		text = NULL;
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-	return text;
-}
-
-/* The entry that attribute NUMBER of DIE refers to; false: none. */
-static bool get_reference(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half number,
-			  Dwarf_Die *target)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Off offset;
-	bool found;
-
-	if (!get_attribute(die, number, &attribute))
-		return false;
-	found = dwarf_global_formref(attribute, &offset, NULL) == DW_DLV_OK &&
-		dwarf_offdie_b(dwarf->debug, offset, 1, target, NULL) == DW_DLV_OK;
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-	return found;
-}
-
-/* --- Address ranges --- */
-
-typedef void range_function(void *context, uint64_t low, uint64_t high);
-
-static bool simple_range(Dwarf_Die die, uint64_t *low, uint64_t *high)
-{
-	enum Dwarf_Form_Class class;
-	Dwarf_Addr first;
-	Dwarf_Addr last;
-	Dwarf_Half form;
-
-	if (dwarf_lowpc(die, &first, NULL) != DW_DLV_OK ||
-	    dwarf_highpc_b(die, &last, &form, &class, NULL) != DW_DLV_OK)
-		return false;
-	*low = first;
-	*high = class == DW_FORM_CLASS_ADDRESS ? last : first + last;
-	return *high > *low;
-}
-
-static void ranges_5(Dwarf_Attribute attribute, Dwarf_Half form, Dwarf_Unsigned value,
-		     range_function *range, void *context)
-{
-	Dwarf_Rnglists_Head head;
-	Dwarf_Unsigned count;
-	Dwarf_Unsigned offset;
-	Dwarf_Unsigned i;
-
-	if (dwarf_rnglists_get_rle_head(attribute, form, value, &head, &count, &offset, NULL) !=
-	    DW_DLV_OK)
-		return;
-	for (i = 0; i < count; i++) {
-		unsigned length;
-		unsigned code;
-		Dwarf_Unsigned raw[2];
-		Dwarf_Unsigned cooked[2];
-		Dwarf_Bool unavailable;
-
-		if (dwarf_get_rnglists_entry_fields_a(head, i, &length, &code, &raw[0], &raw[1],
-						      &unavailable, &cooked[0], &cooked[1],
-						      NULL) != DW_DLV_OK)
-			break;
-		if (code != DW_RLE_end_of_list && code != DW_RLE_base_address &&
-		    code != DW_RLE_base_addressx && !unavailable && cooked[1] > cooked[0])
-			range(context, cooked[0], cooked[1]);
-	}
-	dwarf_dealloc_rnglists_head(head);
-}
-
-static void ranges_4(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Off offset, uint64_t base,
-		     range_function *range, void *context)
-{
-	Dwarf_Ranges *list;
-	Dwarf_Signed count;
-	Dwarf_Unsigned bytes;
-	Dwarf_Off real_offset;
-	Dwarf_Signed i;
-
-	if (dwarf_get_ranges_b(dwarf->debug, offset, die, &real_offset, &list, &count, &bytes,
-			       NULL) != DW_DLV_OK)
-		return;
-	for (i = 0; i < count && list[i].dwr_type != DW_RANGES_END; i++) {
-		if (list[i].dwr_type == DW_RANGES_ADDRESS_SELECTION)
-			base = list[i].dwr_addr2;
-		else if (list[i].dwr_addr2 > list[i].dwr_addr1)
-			range(context, base + list[i].dwr_addr1, base + list[i].dwr_addr2);
-	}
-	dwarf_ranges_dealloc(dwarf->debug, list, count);
-}
-
-/* Calls RANGE for each range of addresses of DIE. BASE is the unit's low address. */
-static void each_range(struct lp_dwarf *dwarf, Dwarf_Die die, Dwarf_Half version, uint64_t base,
-		       range_function *range, void *context)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Unsigned value = 0;
-	Dwarf_Off offset = 0;
-	Dwarf_Half form = 0;
-	uint64_t low;
-	uint64_t high;
-
-	if (simple_range(die, &low, &high)) {
-		range(context, low, high);
-		return;
-	}
-	if (!get_attribute(die, DW_AT_ranges, &attribute))
-		return;
-	dwarf_whatform(attribute, &form, NULL);
-	if (form == DW_FORM_rnglistx)
-		dwarf_formudata(attribute, &value, NULL);
-	else if (dwarf_global_formref(attribute, &offset, NULL) == DW_DLV_OK)
-		value = offset;
-	if (version >= 5)
-		ranges_5(attribute, form, value, range, context);
-	else
-		ranges_4(dwarf, die, value, base, range, context);
-	dwarf_dealloc(dwarf->debug, attribute, DW_DLA_ATTR);
-}
-
-static uint64_t base_of(Dwarf_Die die)
-{
-	Dwarf_Addr low;
-
-	return dwarf_lowpc(die, &low, NULL) == DW_DLV_OK ? low : 0;
-}
-
 /* --- Opening --- */
 
 static void add_unit_range(void *context, uint64_t low, uint64_t high)
@@ -328,11 +171,11 @@ static void add_unit(struct lp_dwarf *dwarf, Dwarf_Half version)
 
 	if (dwarf_siblingof_b(dwarf->debug, NULL, 1, &die, NULL) != DW_DLV_OK)
 		return;
-	unit.base = base_of(die);
+	unit.base = lp_entry_base(die);
 	if (dwarf_dieoffset(die, &unit.die, NULL) == DW_DLV_OK &&
 	    grow(&dwarf->units, dwarf->unit_count, sizeof(*dwarf->units))) {
 		dwarf->units[dwarf->unit_count++] = unit;
-		each_range(dwarf, die, version, unit.base, add_unit_range, dwarf);
+		lp_entry_ranges(dwarf->debug, die, version, unit.base, add_unit_range, dwarf);
 	}
 	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
 }
@@ -444,56 +287,18 @@ void lp_dwarf_close(struct lp_dwarf *dwarf)
 	free(dwarf);
 }
 
-/* --- Walking entries --- */
+/* --- A unit's functions --- */
 
+/* A walk of the entries below a unit or a function. ENTRIES is first: what is visited gets it. */
 struct walk {
+	struct lp_entry_walk entries;
 	struct lp_dwarf *dwarf;
 	struct unit *unit;
 	struct function *function;
 	bool nested;
-	Dwarf_Off last; /* where the last entry was */
-	void (*visit)(struct walk *walk, Dwarf_Die die, Dwarf_Half tag);
-	bool (*descend)(const struct walk *walk, Dwarf_Half tag);
 	/* For visit_call. */
 	struct scope scope;
 };
-
-/* Whether DIE lies behind all that were visited: what leads back ends the walk. */
-static bool advances(struct walk *walk, Dwarf_Die die)
-{
-	Dwarf_Off offset;
-
-	if (dwarf_dieoffset(die, &offset, NULL) != DW_DLV_OK || offset <= walk->last)
-		return false;
-	walk->last = offset;
-	return true;
-}
-
-/* Visits the entries below PARENT, in the order of the file. */
-static void walk_below(struct walk *walk, Dwarf_Die parent, unsigned depth)
-{
-	Dwarf_Debug debug = walk->dwarf->debug;
-	Dwarf_Die die;
-	Dwarf_Die next;
-
-	if (depth >= DEPTH_MAX || dwarf_child(parent, &die, NULL) != DW_DLV_OK)
-		return;
-	while (advances(walk, die)) {
-		Dwarf_Half tag = 0;
-
-		dwarf_tag(die, &tag, NULL);
-		walk->visit(walk, die, tag);
-		if (walk->descend(walk, tag))
-			walk_below(walk, die, depth + 1);
-		if (dwarf_siblingof_b(debug, die, 1, &next, NULL) != DW_DLV_OK)
-			break;
-		dwarf_dealloc(debug, die, DW_DLA_DIE);
-		die = next;
-	}
-	dwarf_dealloc(debug, die, DW_DLA_DIE);
-}
-
-/* --- A unit's functions --- */
 
 static void add_function_range(void *context, uint64_t low, uint64_t high)
 {
@@ -502,23 +307,27 @@ static void add_function_range(void *context, uint64_t low, uint64_t high)
 	add_range(&unit->ranges, low, high, unit->function_count - 1);
 }
 
-static void visit_function(struct walk *walk, Dwarf_Die die, Dwarf_Half tag)
+static void visit_function(struct lp_entry_walk *entries, Dwarf_Die die, Dwarf_Half tag)
 {
+	struct walk *walk = (struct walk *)entries;
 	struct unit *unit = walk->unit;
 	size_t before = unit->ranges.count;
 
 	if (tag != DW_TAG_subprogram ||
 	    !grow(&unit->functions, unit->function_count, sizeof(*unit->functions)))
 		return;
-	unit->functions[unit->function_count++] = (struct function){.die = walk->last};
-	each_range(walk->dwarf, die, unit->version, unit->base, add_function_range, unit);
+	unit->functions[unit->function_count++] = (struct function){.die = entries->last};
+	lp_entry_ranges(walk->dwarf->debug, die, unit->version, unit->base, add_function_range,
+			unit);
 	/* A declaration, or one that is inlined everywhere. */
 	if (unit->ranges.count == before)
 		unit->function_count--;
 }
 
-static bool may_hold_functions(const struct walk *walk, Dwarf_Half tag)
+static bool may_hold_functions(const struct lp_entry_walk *entries, Dwarf_Half tag)
 {
+	const struct walk *walk = (const struct walk *)entries;
+
 	return tag == DW_TAG_namespace || tag == DW_TAG_class_type ||
 	       tag == DW_TAG_structure_type || tag == DW_TAG_module ||
 	       (walk->nested && (tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block));
@@ -527,16 +336,15 @@ static bool may_hold_functions(const struct walk *walk, Dwarf_Half tag)
 static void read_functions(struct lp_dwarf *dwarf, struct unit *unit, Dwarf_Die die, bool nested)
 {
 	struct walk walk = {
+		.entries = {dwarf->debug, 0, visit_function, may_hold_functions},
 		.dwarf = dwarf,
 		.unit = unit,
 		.nested = nested,
-		.visit = visit_function,
-		.descend = may_hold_functions,
 	};
 
 	free_functions(unit);
 	unit->nested = nested;
-	walk_below(&walk, die, 0);
+	lp_entry_walk_below(&walk.entries, die);
 	sort_ranges(&unit->ranges);
 }
 
@@ -657,15 +465,15 @@ static void read_names(struct lp_dwarf *dwarf, Dwarf_Die die, struct scope *scop
 	size_t i;
 
 	if (!scope->name)
-		scope->name = get_string(dwarf, die, DW_AT_name);
+		scope->name = lp_entry_string(dwarf->debug, die, DW_AT_name);
 	if (!scope->system_name)
-		scope->system_name = get_string(dwarf, die, DW_AT_linkage_name);
+		scope->system_name = lp_entry_string(dwarf->debug, die, DW_AT_linkage_name);
 	if (!scope->start_line)
-		scope->start_line = get_number(dwarf, die, DW_AT_decl_line);
+		scope->start_line = lp_entry_number(dwarf->debug, die, DW_AT_decl_line);
 	for (i = 0; left && i < 2; i++) {
 		Dwarf_Die origin;
 
-		if (!get_reference(dwarf, die, links[i], &origin))
+		if (!lp_entry_reference(dwarf->debug, die, links[i], &origin))
 			continue;
 		read_names(dwarf, origin, scope, left - 1);
 		dwarf_dealloc(dwarf->debug, origin, DW_DLA_DIE);
@@ -684,21 +492,24 @@ static void add_inlined(void *context, uint64_t low, uint64_t high)
 	function->inlined[function->inlined_count++] = walk->scope;
 }
 
-static void visit_call(struct walk *walk, Dwarf_Die die, Dwarf_Half tag)
+static void visit_call(struct lp_entry_walk *entries, Dwarf_Die die, Dwarf_Half tag)
 {
+	struct walk *walk = (struct walk *)entries;
+
 	if (tag != DW_TAG_inlined_subroutine)
 		return;
 	walk->scope = (struct scope){
-		.call_file = get_number(walk->dwarf, die, DW_AT_call_file),
-		.call_line = get_number(walk->dwarf, die, DW_AT_call_line),
+		.call_file = lp_entry_number(walk->dwarf->debug, die, DW_AT_call_file),
+		.call_line = lp_entry_number(walk->dwarf->debug, die, DW_AT_call_line),
 	};
 	read_names(walk->dwarf, die, &walk->scope, REFERENCE_MAX);
-	each_range(walk->dwarf, die, walk->unit->version, walk->unit->base, add_inlined, walk);
+	lp_entry_ranges(walk->dwarf->debug, die, walk->unit->version, walk->unit->base, add_inlined,
+			walk);
 }
 
-static bool may_hold_calls(const struct walk *walk, Dwarf_Half tag)
+static bool may_hold_calls(const struct lp_entry_walk *entries, Dwarf_Half tag)
 {
-	(void)walk;
+	(void)entries;
 	return tag == DW_TAG_inlined_subroutine || tag == DW_TAG_lexical_block ||
 	       tag == DW_TAG_try_block || tag == DW_TAG_catch_block;
 }
@@ -706,11 +517,10 @@ static bool may_hold_calls(const struct walk *walk, Dwarf_Half tag)
 static void load_function(struct lp_dwarf *dwarf, struct unit *unit, struct function *function)
 {
 	struct walk walk = {
+		.entries = {dwarf->debug, 0, visit_call, may_hold_calls},
 		.dwarf = dwarf,
 		.unit = unit,
 		.function = function,
-		.visit = visit_call,
-		.descend = may_hold_calls,
 	};
 	Dwarf_Die die;
 
@@ -718,7 +528,7 @@ static void load_function(struct lp_dwarf *dwarf, struct unit *unit, struct func
 	if (dwarf_offdie_b(dwarf->debug, function->die, 1, &die, NULL) != DW_DLV_OK)
 		return;
 	read_names(dwarf, die, &function->names, REFERENCE_MAX);
-	walk_below(&walk, die, 0);
+	lp_entry_walk_below(&walk.entries, die);
 	dwarf_dealloc(dwarf->debug, die, DW_DLA_DIE);
 }
 

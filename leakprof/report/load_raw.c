@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A report from a raw stream: unwinds each distinct stack once, symbolizes each distinct address
- * once, and groups the profile's goroutines by stack, wait and creator. What cannot be read of the
- * target's files makes frames poorer, never an error.
+ * A report from a raw stream: groups the profile's goroutines by stack, wait, creator and labels
+ * into sites, and copies the rest. What their stacks lead through is in load_raw_stacks.c; no file
+ * of the target is looked at here.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,19 +12,8 @@
 
 #include "core/stream_names.h"
 #include "core/stream_read.h"
-#include "report/debuginfo.h"
-#include "report/object.h"
+#include "report/load_raw_stacks.h"
 #include "report/report.h"
-#include "report/unwind.h"
-
-/* The frames of one stack of the stream. */
-struct trace {
-	bool done;
-	uint32_t first;	     /* the first stack that was found to have the same frames */
-	uint64_t *addresses; /* and a zero, as a key is not empty; none where FIRST has them */
-	size_t count;
-	UT_hash_handle hh;
-};
 
 struct group_key {
 	uint64_t created_pc;
@@ -50,10 +39,7 @@ struct group {
 struct loader {
 	struct lp_report *report;
 	struct lp_stream stream;
-	struct lp_object **objects; /* one a mapping */
-	struct lp_unwinder *unwinder;
-	struct trace *traces;	/* one a stack */
-	struct trace *distinct; /* of them, by addresses */
+	struct lp_stacks *stacks;
 	struct group *groups;
 	struct label_set *label_sets;
 	uint32_t *label_start; /* by goroutine: where its labels begin in label_order */
@@ -61,243 +47,9 @@ struct loader {
 	const struct lp_load *how;
 };
 
-/* --- Files of the target --- */
-
 static const char *text(const struct loader *loader, uint32_t offset)
 {
 	return lp_stream_string(&loader->stream, offset);
-}
-
-static bool is_runtime(const struct loader *loader, const char *path)
-{
-	size_t i;
-
-	for (i = 0; i < loader->stream.runtime_count; i++)
-		if (!strcmp(path, text(loader, loader->stream.runtimes[i].path)))
-			return true;
-	return false;
-}
-
-/* The target's file PATH: below its root, where that is another than ours. */
-static struct lp_object *open_object(const struct loader *loader, const char *path,
-				     const char *build_id)
-{
-	struct lp_object *object;
-	char *below;
-
-	if (!loader->how->root || *path != '/' ||
-	    asprintf(&below, "%s%s", loader->how->root, path) < 0)
-		return lp_object_open(path, build_id);
-	object = lp_object_open(below, build_id);
-	free(below);
-	if (!object || object->data)
-		return object;
-	lp_object_close(object);
-	return lp_object_open(path, build_id);
-}
-
-static int open_objects(struct loader *loader)
-{
-	const struct lp_stream *stream = &loader->stream;
-	size_t i;
-
-	loader->objects = calloc(stream->mapping_count + 1, sizeof(*loader->objects));
-	if (!loader->objects)
-		return -ENOMEM;
-	for (i = 0; i < stream->mapping_count; i++) {
-		const struct lp_raw_mapping *mapping = &stream->mappings[i];
-		const char *path = text(loader, mapping->path);
-		struct lp_object *object =
-			open_object(loader, path, text(loader, mapping->build_id));
-
-		if (!object)
-			return -ENOMEM;
-		lp_object_place(object, mapping->start, mapping->end, mapping->offset);
-		object->runtime = is_runtime(loader, path);
-		loader->objects[i] = object;
-	}
-	return 0;
-}
-
-/* The DWARF of OBJECT, looked for when it is first wanted. */
-static struct lp_dwarf *dwarf_of(struct loader *loader, struct lp_object *object)
-{
-	size_t length;
-
-	if (object->dwarf || object->debug || !object->data)
-		return object->dwarf;
-	if (lp_object_section(object, ".debug_info", &length)) {
-		object->dwarf = lp_dwarf_open(object->path);
-		return object->dwarf;
-	}
-	object->debug = lp_object_find_debug(object, loader->how->debug_path);
-	if (object->debug)
-		object->dwarf = lp_dwarf_open(object->debug->path);
-	return object->dwarf;
-}
-
-/* --- Symbols --- */
-
-static void name_by_symbol(struct loader *loader, struct lp_object *object, uint64_t address,
-			   struct lp_frame *frame)
-{
-	uint64_t start = address;
-	const char *name = lp_object_symbol(object, address, &start);
-
-	if (!name && object->debug)
-		name = lp_object_symbol(object->debug, address, &start);
-	frame->function = frame->system_name = name ? lp_report_keep(loader->report, name) : "?";
-	frame->file = "";
-	frame->offset = name ? (int64_t)(address - start) : -1;
-}
-
-static void name_by_dwarf(struct loader *loader, const struct lp_source *source, uint64_t address,
-			  bool inlined, struct lp_frame *frame)
-{
-	frame->function = lp_report_keep(loader->report, source->function);
-	frame->system_name = lp_report_keep(loader->report, source->system_name);
-	frame->file = lp_report_keep(loader->report, source->file);
-	frame->line = source->line;
-	frame->start_line = source->start_line;
-	frame->offset = (int64_t)(address - source->start);
-	frame->inlined = inlined;
-}
-
-static void symbolize(void *context, struct lp_location *location)
-{
-	struct loader *loader = context;
-	struct lp_source sources[LP_INLINE_MAX];
-	struct lp_frame *frames;
-	struct lp_object *object =
-		lp_object_of(loader->objects, loader->stream.mapping_count, location->address);
-	struct lp_dwarf *dwarf;
-	uint64_t address;
-	size_t count = 0;
-	size_t i;
-
-	if (!object)
-		return;
-	for (i = 0; i < loader->stream.mapping_count; i++)
-		if (loader->objects[i] == object)
-			location->mapping = (uint32_t)i;
-	location->runtime = object->runtime;
-	address = location->address - object->bias;
-	dwarf = dwarf_of(loader, object);
-	if (dwarf)
-		count = lp_dwarf_find(dwarf, address, sources);
-	frames = lp_report_alloc(loader->report, (count ? count : 1) * sizeof(*frames));
-	if (!frames)
-		return;
-	for (i = 0; i < count; i++)
-		name_by_dwarf(loader, &sources[i], address, i + 1 < count, &frames[i]);
-	if (!count)
-		name_by_symbol(loader, object, address, frames);
-	location->frames = frames;
-	location->frame_count = count ? count : 1;
-}
-
-static struct lp_location *locate(struct loader *loader, uint64_t address)
-{
-	return lp_report_location(loader->report, address, symbolize, loader);
-}
-
-/* The address at which the function that holds ADDRESS begins; 0: unknown. */
-static uint64_t function_start(struct loader *loader, uint64_t address)
-{
-	const struct lp_location *location = locate(loader, address);
-
-	if (!location || !location->frame_count ||
-	    location->frames[location->frame_count - 1].offset < 0)
-		return 0;
-	return address - (uint64_t)location->frames[location->frame_count - 1].offset;
-}
-
-/* --- Stacks --- */
-
-/* Frames outside the goroutine's first function, or outside main, are the runtime's and libc's. */
-static size_t trim(struct loader *loader, const struct lp_raw_goroutine *goroutine,
-		   const uint64_t *addresses, size_t count)
-{
-	size_t i;
-
-	for (i = count; i-- > 0;) {
-		const struct lp_location *location = locate(loader, addresses[i]);
-
-		if (goroutine->entry_pc &&
-		    function_start(loader, addresses[i]) == goroutine->entry_pc)
-			return i + 1;
-		if (goroutine->flags & LP_G_MAIN && location && location->frame_count &&
-		    !strcmp(location->frames[location->frame_count - 1].function, "main"))
-			return i + 1;
-	}
-	return count;
-}
-
-/* Makes TRACE number NUMBER one of those that differ, or finds the one that has the same frames. */
-static void keep_trace(struct loader *loader, struct trace *trace, uint32_t number)
-{
-	size_t size = (trace->count + 1) * sizeof(*trace->addresses);
-	struct trace *same;
-
-	HASH_FIND(hh, loader->distinct, trace->addresses, size, same);
-	trace->first = same ? same->first : number;
-	if (!same)
-		HASH_ADD_KEYPTR(hh, loader->distinct, trace->addresses, size, trace);
-	else {
-		free(trace->addresses);
-		trace->addresses = NULL;
-	}
-}
-
-/* How many of the innermost frames are in a coroutine library: a stack that was left there begins,
- * for a reader, where the program called the library. 0 where nothing else is there. */
-static size_t inside_runtime(struct loader *loader, const uint64_t *addresses, size_t count)
-{
-	size_t i;
-
-	for (i = 0; i < count; i++) {
-		const struct lp_location *location = locate(loader, addresses[i]);
-
-		if (!location || !location->runtime)
-			return i;
-	}
-	return 0;
-}
-
-static void unwind(struct loader *loader, const struct lp_raw_goroutine *goroutine,
-		   struct trace *trace)
-{
-	uint64_t addresses[LP_FRAMES_MAX];
-	size_t inside;
-
-	trace->done = true;
-	trace->first = goroutine->stack;
-	trace->count = lp_unwind(loader->unwinder, &loader->stream,
-				 &loader->stream.stacks[goroutine->stack], addresses);
-	trace->count = trim(loader, goroutine, addresses, trace->count);
-	inside = inside_runtime(loader, addresses, trace->count);
-	trace->count -= inside;
-	trace->addresses = calloc(trace->count + 1, sizeof(*addresses));
-	if (!trace->addresses) {
-		trace->count = 0;
-		return;
-	}
-	memcpy(trace->addresses, addresses + inside, trace->count * sizeof(*addresses));
-	keep_trace(loader, trace, goroutine->stack);
-}
-
-/* The trace of GOROUTINE, as the number of the first stack that has the same; LP_NONE: it has no
- * stack. */
-static uint32_t trace_of(struct loader *loader, const struct lp_raw_goroutine *goroutine)
-{
-	struct trace *trace;
-
-	if (goroutine->stack == LP_NONE)
-		return LP_NONE;
-	trace = &loader->traces[goroutine->stack];
-	if (!trace->done)
-		unwind(loader, goroutine, trace);
-	return trace->first;
 }
 
 /* --- Labels --- */
@@ -430,7 +182,8 @@ static void keep_labels(struct loader *loader, struct lp_site *site, size_t numb
 
 static struct lp_frame frame_at(struct loader *loader, uint64_t address)
 {
-	const struct lp_location *location = address ? locate(loader, address) : NULL;
+	const struct lp_location *location =
+		address ? lp_stacks_locate(loader->stacks, address) : NULL;
 
 	return location && location->frame_count ? location->frames[0] : (struct lp_frame){0};
 }
@@ -446,12 +199,14 @@ static const char *wait_words(const struct loader *loader, const struct lp_raw_g
 static void fill_site(struct loader *loader, struct lp_site *site,
 		      const struct lp_raw_goroutine *goroutine, uint32_t number)
 {
-	const struct trace *trace = number == LP_NONE ? NULL : &loader->traces[number];
-	size_t count = trace ? trace->count : goroutine->entry_pc ? 1 : 0;
-	const struct lp_location **locations =
-		lp_report_alloc(loader->report, count * sizeof(*locations));
+	size_t count = goroutine->entry_pc ? 1 : 0;
+	const uint64_t *addresses = &goroutine->entry_pc;
+	const struct lp_location **locations;
 	size_t i;
 
+	if (number != LP_NONE)
+		addresses = lp_stacks_trace(loader->stacks, number, &count);
+	locations = lp_report_alloc(loader->report, count * sizeof(*locations));
 	site->leaked = goroutine->verdict == LP_LEAKED;
 	site->state = goroutine->state <= LP_STATE_SLEEP ? goroutine->state : 0;
 	site->wait = lp_report_keep(loader->report, wait_words(loader, goroutine));
@@ -460,7 +215,7 @@ static void fill_site(struct loader *loader, struct lp_site *site,
 						 ? goroutine->created_pc - 1
 						 : 0);
 	for (i = 0; locations && i < count; i++) {
-		locations[i] = locate(loader, trace ? trace->addresses[i] : goroutine->entry_pc);
+		locations[i] = lp_stacks_locate(loader->stacks, addresses[i]);
 		if (!locations[i])
 			break;
 		site->location_count++;
@@ -481,7 +236,8 @@ static uint32_t site_of(struct loader *loader, const struct lp_raw_goroutine *go
 {
 	struct lp_report *report = loader->report;
 	size_t number = (size_t)(goroutine - loader->stream.goroutines);
-	struct group_key key = {goroutine->created_pc, goroutine->wait, trace_of(loader, goroutine),
+	struct group_key key = {goroutine->created_pc, goroutine->wait,
+				lp_stacks_trace_of(loader->stacks, goroutine),
 				label_set_of(loader, number), status_of(loader, goroutine)};
 	struct group *group;
 
@@ -665,16 +421,14 @@ static int load(struct loader *loader)
 	struct lp_report *report = loader->report;
 	const struct lp_stream *stream = &loader->stream;
 	size_t i;
-	int r = open_objects(loader);
+	int r = lp_stacks_open(&loader->stacks, report, stream, loader->how);
 
 	if (r)
 		return r;
-	loader->unwinder = lp_unwinder_new(loader->objects, stream->mapping_count);
-	loader->traces = calloc(stream->stack_count + 1, sizeof(*loader->traces));
 	report->sites = lp_report_alloc(report, stream->goroutine_count * sizeof(*report->sites));
 	report->goroutines =
 		lp_report_alloc(report, stream->goroutine_count * sizeof(*report->goroutines));
-	if (!loader->unwinder || !loader->traces || !report->sites || !report->goroutines)
+	if (!report->sites || !report->goroutines)
 		return -ENOMEM;
 	copy_process(loader);
 	r = copy_tables(loader);
@@ -692,7 +446,6 @@ int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, cons
 		       size_t size, const char **reason)
 {
 	struct loader loader = {.report = report, .how = how};
-	size_t i;
 	int r = lp_stream_read(&loader.stream, data, size, reason);
 
 	if (r)
@@ -700,18 +453,8 @@ int lp_report_load_raw(struct lp_report *report, const struct lp_load *how, cons
 	report->profile = how->profile ? how->profile : LP_PROFILE_LEAK;
 	r = load(&loader);
 	HASH_CLEAR(hh, loader.groups);
-	HASH_CLEAR(hh, loader.distinct);
 	free_labels(&loader);
-	lp_unwinder_free(loader.unwinder);
-	for (i = 0; loader.traces && i < loader.stream.stack_count; i++)
-		free(loader.traces[i].addresses);
-	free(loader.traces);
-	for (i = 0; loader.objects && i < loader.stream.mapping_count; i++) {
-		if (loader.objects[i])
-			lp_dwarf_close(loader.objects[i]->dwarf);
-		lp_object_close(loader.objects[i]);
-	}
-	free(loader.objects);
+	lp_stacks_close(loader.stacks);
 	lp_stream_free(&loader.stream);
 	return r;
 }

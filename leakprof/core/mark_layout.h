@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the two halves of the marker share: memory as mark_layout.c lays it out, and as mark.c looks
+ * it up. The address space is cut into the heap map's chunks of 64 MiB; each chunk that holds
+ * anything has a struct chunk:
+ *
+ *     bits     the heap map's: 1 = a block starts in these 16 bytes
+ *     level1   1 = that word of bits is not zero     (1 bit per KiB)
+ *     level2   1 = that word of level1 is not zero   (1 bit per 64 KiB)
+ *     carry    the block that reaches into this chunk from below
+ *     marks    1 = the block that starts here is marked
+ *     watched  1 = somebody watches that block
+ *     pages    1 = a pool or stack is in that page
+ *
+ * For these two files only. What is a function here is on the hot path.
+ */
+#ifndef LP_CORE_MARK_LAYOUT_H
+#define LP_CORE_MARK_LAYOUT_H
+
+#include "core/heapmap.h"
+#include "core/mark.h"
+
+#define PAGE_SHIFT 12
+#define CHUNK_PAGES (1u << (LP_CHUNK_SHIFT - PAGE_SHIFT))
+#define WORDS_AHEAD 32	/* a power of two */
+#define BLOCKS_AHEAD 16 /* likewise */
+
+struct chunk {
+	const uint64_t *bits; /* NULL: no block starts here */
+	uint64_t *marks;
+	uint64_t *watched; /* NULL: nothing */
+	uintptr_t carry;
+	bool has_pieces;
+	uint64_t level2[LP_CHUNK_WORDS / 64 / 64];
+	uint64_t level1[LP_CHUNK_WORDS / 64];
+	uint64_t pages[CHUNK_PAGES / 64];
+};
+
+/* A pool or a stack. START is first: lp_vec_floor works on it. */
+struct piece {
+	uint64_t start;
+	uint64_t end;
+	uint32_t stack; /* number, or LP_NONE for a pool */
+	uint32_t watch; /* first of its watches: index + 1 */
+	bool marked;
+};
+
+/* Of memory to scan: END 0 is the block at START, whose size nobody has looked up yet. */
+struct range {
+	uint64_t start;
+	uint64_t end;
+};
+
+/* One watch, in a list of those on the same thing. */
+struct watch {
+	uint32_t number;
+	uint32_t next; /* index + 1 */
+};
+
+/* From a watched block to its watches: open addressing, BLOCK 0 is empty. */
+struct watch_slot {
+	uintptr_t block;
+	uint32_t watch; /* index + 1 */
+};
+
+struct lp_mark {
+	size_t (*usable)(void *);
+	bool headers; /* block sizes are in glibc's headers */
+	uintptr_t mask;
+	unsigned step;
+	struct lp_mark_client client;
+	struct chunk **chunks; /* LP_CHUNK_COUNT */
+	uintptr_t low;	       /* of all chunks that exist */
+	uintptr_t span;
+	struct lp_vec pools;	  /* struct range, until lp_mark_ready */
+	struct lp_vec stacks;	  /* struct piece, until lp_mark_ready */
+	struct lp_vec pieces;	  /* struct piece */
+	struct piece *last_piece; /* found last; NULL: none */
+	struct lp_vec roots;	  /* struct range */
+	struct lp_vec arenas;	  /* struct range */
+	struct lp_vec watches;
+	struct watch_slot *slots;
+	size_t slot_count;
+	size_t slots_used;
+	struct lp_vec work;	      /* struct range */
+	uintptr_t words[WORDS_AHEAD]; /* found, and on their way into the cache */
+	unsigned first_word;
+	unsigned word_count;
+	struct range blocks[BLOCKS_AHEAD]; /* likewise, out of WORK */
+	unsigned first_block;
+	unsigned block_count;
+	int pagemap;
+	struct lp_mark_figures figures;
+};
+
+/* glibc's malloc_usable_size, for a block that is known to be in use: the word before it is its
+ * size with flags, of which 2 says that it is a mapping of its own. */
+static inline size_t size_in_header(uintptr_t block)
+{
+	size_t header = *(const size_t *)(block - sizeof(size_t));
+
+	return (header & ~(size_t)7) - (header & 2 ? 2 : 1) * sizeof(size_t);
+}
+
+static inline size_t size_of(const struct lp_mark *mark, uintptr_t block)
+{
+	return mark->headers ? size_in_header(block) : mark->usable((void *)block);
+}
+
+/* Where ADDRESS is in the bitmaps of its chunk. */
+static inline uint32_t bit_of(uintptr_t address)
+{
+	return (uint32_t)(address >> LP_GRANULE_SHIFT) & (LP_CHUNK_BITS - 1);
+}
+
+static inline uintptr_t block_of_bit(uintptr_t index, uint32_t bit)
+{
+	return (index << LP_CHUNK_SHIFT) + ((uintptr_t)bit << LP_GRANULE_SHIFT);
+}
+
+#endif
