@@ -101,11 +101,15 @@ static int add_output(struct check *check, char *text)
 	return lp_usage("there is no format %s", text);
 }
 
-static int add_outputs(struct check *check, char *list)
+static int add_outputs(struct check *check, const char *value)
 {
+	/* Kept, as files are named in it; the arguments stay as they are, to be passed on. */
+	char *list = strdup(value);
 	char *item;
-	int code = LP_EXIT_OK;
+	int code = list ? LP_EXIT_OK : LP_EXIT_FAILED;
 
+	if (!lp_format_junit && strstr(value, "junit"))
+		return lp_delegate();
 	while (!code && (item = strsep(&list, ",")))
 		code = add_output(check, item);
 	return code;

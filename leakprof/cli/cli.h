@@ -42,7 +42,7 @@ int lp_verb_suspects(int argc, char **argv);
 int lp_verb_snapshot(int argc, char **argv);
 int lp_verb_report(int argc, char **argv);
 int lp_verb_info(int argc, char **argv);
-int lp_verb_serve(int argc, char **argv);
+int lp_verb_serve(int argc, char **argv) __attribute__((weak)); /* see delegate.c */
 int lp_verb_top(int argc, char **argv);
 int lp_verb_selftest(int argc, char **argv);
 int lp_verb_help(int argc, char **argv);
@@ -97,6 +97,14 @@ int lp_read_form(const char *text, bool *json);
 
 /* Whether text on FILE may be coloured. */
 bool lp_may_colour(FILE *file);
+
+/* --- delegate.c --- */
+
+/* What main was called with. */
+extern char **lp_arguments;
+
+/* Goes on as leakprof-full with the same arguments. Returns an exit code when it cannot. */
+int lp_delegate(void);
 
 /* --- baseline.c --- */
 

@@ -59,7 +59,8 @@ static void handle_signals(void)
 static bool find_shim(struct lp_launch *launch)
 {
 	static const char *const places[] = {"/../runtime_hooks/libleakprof.so",
-					     "/../" LP_LIBDIR "/leakprof/libleakprof.so"};
+					     "/../" LP_LIBDIR "/leakprof/libleakprof.so",
+					     "/../../" LP_LIBDIR "/leakprof/libleakprof.so"};
 	const char *named = getenv("LEAKPROF_SHIM");
 	char self[PATH_MAX];
 	char candidate[PATH_MAX + 64];

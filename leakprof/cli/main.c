@@ -203,7 +203,7 @@ static int dispatch(int argc, char **argv)
 		return lp_fail(LP_EXIT_USAGE, "there is no verb %s; see leakprof help", argv[1]);
 	if (argc > 2 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h")))
 		return print_help(lp_current_verb);
-	return lp_current_verb->run(argc - 1, argv + 1);
+	return lp_current_verb->run ? lp_current_verb->run(argc - 1, argv + 1) : lp_delegate();
 }
 
 int main(int argc, char **argv)
@@ -212,6 +212,7 @@ int main(int argc, char **argv)
 
 	/* A reader that went away is a failed write, with a message. */
 	signal(SIGPIPE, SIG_IGN);
+	lp_arguments = argv;
 	code = dispatch(argc, argv);
 	if (fflush(stdout) && !code)
 		code = lp_fail(LP_EXIT_OUTPUT, "standard output could not be written");

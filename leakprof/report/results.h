@@ -63,7 +63,8 @@ int lp_results_profile(const struct lp_results *results, void **data, size_t *si
 
 int lp_format_text(const struct lp_results *results, FILE *file);
 int lp_format_json(const struct lp_results *results, FILE *file);
-int lp_format_junit(const struct lp_results *results, FILE *file);
+int lp_format_junit(const struct lp_results *results, FILE *file)
+	__attribute__((weak)); /* NULL: see cli/delegate.c */
 int lp_format_sarif(const struct lp_results *results, FILE *file);
 int lp_format_github(const struct lp_results *results, FILE *file);
 

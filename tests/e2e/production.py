@@ -333,7 +333,7 @@ def suite_containers():
         return
     os.chmod(FOLDER, 0o755)
     os.makedirs(PUBLIC)
-    for source, name in ((LEAKPROF, "leakprof"), (SHIM, "libleakprof.so"), (ST_SERVER, "server")):
+    for source, name in ((LEAKPROF, "leakprof"), (LEAKPROF + "-full", "leakprof-full"), (SHIM, "libleakprof.so"), (ST_SERVER, "server")):
         shutil.copy(source, os.path.join(PUBLIC, name))
     token = os.path.join(PUBLIC, "token")
     with open(token, "w") as file:

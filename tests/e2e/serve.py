@@ -551,7 +551,7 @@ def suite_namespaces():
     os.chmod(FOLDER, 0o755)
     os.makedirs(PUBLIC)
     as_nobody = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups", "--inh-caps=-all"]
-    for source in (LEAKPROF, SHIM, os.path.join(PROGRAMS, "waiter_st")):
+    for source in (LEAKPROF, LEAKPROF + "-full", SHIM, os.path.join(PROGRAMS, "waiter_st")):
         shutil.copy(source, PUBLIC)
     leakprof = os.path.join(PUBLIC, "leakprof")
     inside = ["env", "LD_PRELOAD=" + os.path.join(PUBLIC, "libleakprof.so"), "LEAKPROF_OPTIONS=at_exit=0",
