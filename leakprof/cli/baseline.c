@@ -45,9 +45,8 @@ static int add_all(struct lp_tally **tallies, const struct lp_report *known,
 {
 	size_t i;
 
-	for (i = 0; known && i < known->site_count; i++)
-		if (!lp_tally_add(tallies, LP_BEFORE, known, &known->sites[i]))
-			return -ENOMEM;
+	if (lp_tally_add_report(tallies, LP_BEFORE, known))
+		return -ENOMEM;
 	for (i = 0; i < results->finding_count; i++) {
 		const struct lp_finding *finding = &results->findings[i];
 

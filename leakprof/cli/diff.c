@@ -9,16 +9,6 @@
 #include "cli/cli.h"
 #include "report/compare.h"
 
-static int add_sites(struct lp_tally **tallies, int which, const struct lp_report *report)
-{
-	size_t i;
-
-	for (i = 0; i < report->site_count; i++)
-		if (!lp_tally_add(tallies, which, report, &report->sites[i]))
-			return lp_fail(LP_EXIT_FAILED, "there is not enough memory to compare");
-	return LP_EXIT_OK;
-}
-
 static int write_profile(struct lp_tally *tallies, const struct lp_report *after,
 			 const char *output)
 {
@@ -37,11 +27,12 @@ static int compare(const struct lp_report *before, const struct lp_report *after
 		   const char *output)
 {
 	struct lp_tally *tallies = NULL;
-	int code = add_sites(&tallies, LP_BEFORE, before);
+	int code = LP_EXIT_OK;
 	int r;
 
-	if (!code)
-		code = add_sites(&tallies, LP_AFTER, after);
+	if (lp_tally_add_report(&tallies, LP_BEFORE, before) ||
+	    lp_tally_add_report(&tallies, LP_AFTER, after))
+		code = lp_fail(LP_EXIT_FAILED, "there is not enough memory to compare");
 	if (!code && output)
 		code = write_profile(tallies, after, output);
 	r = code || output ? 0 : lp_diff_text(&tallies, stdout);

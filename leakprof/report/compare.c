@@ -82,6 +82,16 @@ struct lp_tally *lp_tally_add(struct lp_tally **tallies, int which, const struct
 	return tally;
 }
 
+int lp_tally_add_report(struct lp_tally **tallies, int which, const struct lp_report *report)
+{
+	size_t i;
+
+	for (i = 0; report && i < report->site_count; i++)
+		if (!lp_tally_add(tallies, which, report, &report->sites[i]))
+			return -ENOMEM;
+	return 0;
+}
+
 void lp_tally_free(struct lp_tally **tallies)
 {
 	struct lp_tally *tally;

@@ -30,6 +30,9 @@ uint64_t lp_site_fingerprint(const struct lp_site *site);
 struct lp_tally *lp_tally_add(struct lp_tally **tallies, int which, const struct lp_report *report,
 			      const struct lp_site *site);
 
+/* The same with all sites of REPORT (NULL: none). Returns 0 or -ENOMEM. */
+int lp_tally_add_report(struct lp_tally **tallies, int which, const struct lp_report *report);
+
 /* The tally of FINGERPRINT, or NULL. */
 struct lp_tally *lp_tally_find(struct lp_tally *tallies, uint64_t fingerprint);
 

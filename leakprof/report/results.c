@@ -69,16 +69,6 @@ static void judge(struct lp_results *results, struct lp_finding *finding, struct
 	results->failing_goroutines += finding->site->count;
 }
 
-static int add_baseline(struct lp_tally **tallies, const struct lp_report *baseline)
-{
-	size_t i;
-
-	for (i = 0; baseline && i < baseline->site_count; i++)
-		if (!lp_tally_add(tallies, LP_BEFORE, baseline, &baseline->sites[i]))
-			return -ENOMEM;
-	return 0;
-}
-
 /* One finding a site of REPORT. */
 static int add_findings(struct lp_results *results, const struct lp_report *report,
 			struct lp_tally **tallies)
@@ -107,7 +97,7 @@ int lp_results_judge(struct lp_results *results, const struct lp_report *baselin
 	for (i = 0; i < results->report_count; i++)
 		count += results->reports[i]->site_count;
 	results->findings = calloc(count + 1, sizeof(*results->findings));
-	r = results->findings ? add_baseline(&tallies, baseline) : -ENOMEM;
+	r = results->findings ? lp_tally_add_report(&tallies, LP_BEFORE, baseline) : -ENOMEM;
 	for (i = 0; !r && i < results->report_count; i++)
 		r = add_findings(results, results->reports[i], &tallies);
 	for (i = 0; !r && i < results->finding_count; i++)
