@@ -486,6 +486,7 @@ static int prepare(struct lp_collection *collection)
 		return -ENOMEM;
 	if (is_libc(collection, (uintptr_t)input->usable))
 		lp_mark_trust_headers(collection->mark);
+	lp_mark_copies(collection->mark, (enum lp_copies)options->copies);
 	lp_verdict_init(&collection->verdicts, collection->mark);
 	clip_native_stacks(collection);
 	if (add_nodes(collection))

@@ -2,248 +2,28 @@
 /*
  * See mark.h for the idea, mark_layout.h for how memory is laid out.
  *
- * Finding the block that a word points into is the hot path. The start at or before an address is
- * the highest bit at or before it: at most three words are looked at, whatever the block's size.
+ * A block that is marked is scanned together with the others of its page: pages wait in a queue,
+ * first in, first out, and while one waits more of its blocks are marked (so do Go 1.26 and later).
  *
  * What there is to look at is mostly not in the cache: words that were found, and blocks that are
- * to be scanned, wait in two short queues while their memory comes.
+ * to be scanned, wait in two short queues while their memory comes. Where the first touch of a page
+ * is dear (fetch.c), many pages are copied at once instead, and scanned in the copy.
  *
  * Runs in the snapshot: no malloc, no lock. Changes no layout.
  */
 #include <errno.h>
 
 #include "core/mark_layout.h"
-#include "core/own.h"
 #include "core/stream.h"
 #include "core/sys.h"
 
 #define SPARSE_BYTES (1u << 20) /* larger ranges are asked for untouched pages first */
 #define LINE 64
 #define BYTES_AHEAD 1024
-
-/* --- Looking up --- */
-
-static uint32_t highest(uint64_t word)
-{
-	return 63 - (uint32_t)__builtin_clzll(word);
-}
-
-/* The bits of WORD below and at N. */
-static uint64_t up_to(uint64_t word, uint32_t n)
-{
-	return word & (~0ull >> (63 - n));
-}
-
-/* The start of the last block that starts at or before ADDRESS, if it may reach there; 0: none. */
-static uintptr_t start_before(const struct chunk *chunk, uintptr_t address)
-{
-	uint32_t bit = bit_of(address);
-	uint32_t i = bit / 64;
-	uint64_t word;
-
-	if (!chunk->bits)
-		return chunk->carry;
-	word = up_to(chunk->bits[i], bit % 64);
-	if (!word) {
-		uint32_t j = i / 64;
-
-		word = i % 64 ? up_to(chunk->level1[j], i % 64 - 1) : 0;
-		if (!word) {
-			uint32_t k = j / 64;
-
-			word = j % 64 ? up_to(chunk->level2[k], j % 64 - 1) : 0;
-			while (!word && k-- > 0)
-				word = chunk->level2[k];
-			if (!word)
-				return chunk->carry;
-			j = k * 64 + highest(word);
-			word = chunk->level1[j];
-		}
-		i = j * 64 + highest(word);
-		word = chunk->bits[i];
-	}
-	return block_of_bit(address >> LP_CHUNK_SHIFT, i * 64 + highest(word));
-}
-
-uintptr_t lp_mark_block(struct lp_mark *mark, uintptr_t address, size_t *size)
-{
-	struct chunk *chunk;
-	uintptr_t start;
-
-	if (address - mark->low >= mark->span || !mark->usable)
-		return 0;
-	chunk = mark->chunks[address >> LP_CHUNK_SHIFT];
-	if (!chunk)
-		return 0;
-	start = start_before(chunk, address);
-	if (!start)
-		return 0;
-	*size = size_of(mark, start);
-	return address - start < *size ? start : 0;
-}
-
-static struct piece *find_piece(struct lp_mark *mark, uintptr_t address)
-{
-	uintptr_t page = address >> PAGE_SHIFT;
-	struct chunk *chunk;
-	struct piece *piece;
-	long i;
-
-	if (address - mark->low >= mark->span)
-		return NULL;
-	chunk = mark->chunks[page / CHUNK_PAGES];
-	if (!chunk || !chunk->has_pieces ||
-	    !(chunk->pages[page % CHUNK_PAGES / 64] >> (page % 64) & 1))
-		return NULL;
-	/* A stack mostly points into itself. */
-	piece = mark->last_piece;
-	if (piece && address >= piece->start && address < piece->end)
-		return piece;
-	i = lp_vec_floor(&mark->pieces, address);
-	if (i < 0)
-		return NULL;
-	piece = lp_vec_at(&mark->pieces, struct piece, i);
-	if (address >= piece->end)
-		return NULL;
-	mark->last_piece = piece;
-	return piece;
-}
-
-static bool in_ranges(const struct lp_vec *ranges, uintptr_t address)
-{
-	long i = lp_vec_floor(ranges, address);
-
-	/* Ranges may nest, so that the last start is not always the one that holds the address. */
-	for (; i >= 0; i--)
-		if (address < lp_vec_at(ranges, struct range, i)->end)
-			return true;
-	return false;
-}
-
-/* Tests and sets the bit of BLOCK in MAP (the marks or the watches of its chunk). */
-static bool test_and_set(uint64_t *map, uintptr_t block)
-{
-	uint32_t bit = bit_of(block);
-	uint64_t mask = 1ull << (bit % 64);
-	bool was = map[bit / 64] & mask;
-
-	map[bit / 64] |= mask;
-	return was;
-}
-
-static bool test_and_clear(uint64_t *map, uintptr_t block)
-{
-	uint32_t bit = bit_of(block);
-	uint64_t mask = 1ull << (bit % 64);
-	bool was = map[bit / 64] & mask;
-
-	map[bit / 64] &= ~mask;
-	return was;
-}
-
-void lp_mark_opaque(struct lp_mark *mark, uintptr_t address)
-{
-	size_t size;
-	uintptr_t block = lp_mark_block(mark, address, &size);
-
-	if (block)
-		test_and_set(mark->chunks[block >> LP_CHUNK_SHIFT]->marks, block);
-}
-
-/* --- Watches --- */
-
-static struct watch_slot *slot_of(struct lp_mark *mark, uintptr_t block)
-{
-	size_t i = (block >> LP_GRANULE_SHIFT) * 0x9e3779b97f4a7c15ull >> 20;
-
-	for (;; i++) {
-		struct watch_slot *slot = &mark->slots[i & (mark->slot_count - 1)];
-
-		if (!slot->block || slot->block == block)
-			return slot;
-	}
-}
-
-static bool grow_slots(struct lp_mark *mark)
-{
-	size_t count = mark->slot_count;
-	struct watch_slot *old = mark->slots;
-	size_t i;
-
-	if (2 * (mark->slots_used + 1) <= count)
-		return true;
-	mark->slot_count = count ? 2 * count : 1024;
-	mark->slots = lp_own_map(mark->slot_count * sizeof(*mark->slots));
-	if (!mark->slots)
-		return false;
-	for (i = 0; i < count; i++)
-		if (old[i].block)
-			*slot_of(mark, old[i].block) = old[i];
-	if (old)
-		lp_own_unmap(old, count * sizeof(*old));
-	return true;
-}
-
-static bool add_watch(struct lp_mark *mark, uint32_t *list, uint32_t number)
-{
-	struct watch watch = {number, *list};
-
-	if (!lp_vec_push(&mark->watches, &watch))
-		return false;
-	*list = (uint32_t)mark->watches.count;
-	return true;
-}
-
-static bool watch_block(struct lp_mark *mark, uintptr_t block, uint32_t number)
-{
-	struct chunk *chunk = mark->chunks[block >> LP_CHUNK_SHIFT];
-	struct watch_slot *slot;
-
-	if (!chunk->watched)
-		chunk->watched = lp_own_map(LP_CHUNK_BYTES);
-	if (!chunk->watched || !grow_slots(mark))
-		return false;
-	slot = slot_of(mark, block);
-	if (!slot->block) {
-		slot->block = block;
-		mark->slots_used++;
-	}
-	test_and_set(chunk->watched, block);
-	return add_watch(mark, &slot->watch, number);
-}
-
-enum lp_place lp_mark_watch(struct lp_mark *mark, uintptr_t address, uint32_t watch)
-{
-	size_t size;
-	uintptr_t block = lp_mark_block(mark, address, &size);
-	struct piece *piece;
-
-	/* A stack that came from malloc is a stack, not a block: look for it first. */
-	piece = find_piece(mark, address);
-	if (piece && piece->stack != LP_NONE)
-		return add_watch(mark, &piece->watch, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
-	if (in_ranges(&mark->roots, address))
-		return LP_PLACE_REACHED;
-	/* A pool before a block, as lp_mark_word looks: otherwise the watch would never fire. */
-	if (piece)
-		return add_watch(mark, &piece->watch, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
-	if (block)
-		return watch_block(mark, block, watch) ? LP_PLACE_WATCHED : LP_PLACE_REACHED;
-	return in_ranges(&mark->arenas, address) ? LP_PLACE_GONE : LP_PLACE_REACHED;
-}
-
-static void fire(struct lp_mark *mark, uint32_t *list)
-{
-	uint32_t i = *list;
-
-	*list = 0;
-	while (i) {
-		struct watch watch = *lp_vec_at(&mark->watches, struct watch, i - 1);
-
-		mark->client.reached(mark->client.context, watch.number);
-		i = watch.next;
-	}
-}
+#define PAGES_AHEAD 8
+#define LARGE_PAGES 8	/* a range of more is copied by itself */
+#define COPIED_MIN 6	/* fewer pieces are not worth the system calls */
+#define COPIES_MAX 16	/* of one page: then it is touched */
 
 /* --- Marking --- */
 
@@ -277,28 +57,51 @@ static void reach_piece(struct lp_mark *mark, struct piece *piece, uintptr_t add
 		return;
 	piece->marked = true;
 	mark->figures.marked_bytes += piece->end - piece->start;
-	fire(mark, &piece->watch);
+	lp_mark_fire(mark, &piece->watch);
 	lp_mark_range(mark, piece->start, piece->end);
 }
 
 /* lp_vec_push, inlined for what it mostly does. */
-static inline void push_work(struct lp_mark *mark, struct range range)
+static inline void push_page(struct lp_mark *mark, uint64_t page)
 {
-	struct lp_vec *work = &mark->work;
+	struct lp_vec *found = &mark->found;
 
-	if (LP_LIKELY(work->count < work->capacity))
-		((struct range *)work->data)[work->count++] = range;
+	if (LP_LIKELY(found->count < found->capacity))
+		((uint64_t *)found->data)[found->count++] = page;
 	else
-		lp_vec_push(work, &range);
+		lp_vec_push(found, &page);
 }
 
 static inline void reach_block(struct lp_mark *mark, struct chunk *chunk, uintptr_t block)
 {
+	uint32_t bit = bit_of(block);
+	uint64_t *word = &chunk->marks[bit / 64][MARKED];
+	uint64_t mask = 1ull << (bit % 64);
+	uint32_t page = bit / PAGE_BITS;
 
 	if (chunk->watched && test_and_clear(chunk->watched, block))
-		fire(mark, &slot_of(mark, block)->watch);
-	if (!test_and_set(chunk->marks, block))
-		push_work(mark, (struct range){block, 0});
+		lp_mark_fire_block(mark, block);
+	if (*word & mask)
+		return;
+	*word |= mask;
+	if (chunk->queued[page / 64] >> (page % 64) & 1)
+		return;
+	chunk->queued[page / 64] |= 1ull << (page % 64);
+	push_page(mark, block >> PAGE_SHIFT);
+}
+
+void lp_mark_opaque(struct lp_mark *mark, uintptr_t address)
+{
+	size_t size;
+	uintptr_t block = lp_mark_block(mark, address, &size);
+	uint32_t bit = bit_of(block);
+	uint64_t *marks;
+
+	if (!block)
+		return;
+	marks = mark->chunks[block >> LP_CHUNK_SHIFT]->marks[bit / 64];
+	marks[MARKED] |= 1ull << (bit % 64);
+	marks[SCANNED] |= 1ull << (bit % 64);
 }
 
 static bool starts_at(const struct chunk *chunk, uintptr_t address)
@@ -322,7 +125,7 @@ void lp_mark_word(struct lp_mark *mark, uintptr_t word)
 	chunk = mark->chunks[word >> LP_CHUNK_SHIFT];
 	if (!chunk)
 		return;
-	piece = find_piece(mark, word);
+	piece = chunk->has_pieces ? lp_mark_piece(mark, word) : NULL;
 	if (piece) {
 		reach_piece(mark, piece, word);
 		return;
@@ -373,6 +176,8 @@ static void mark_pending(struct lp_mark *mark)
 		lp_mark_word(mark, next_word(mark));
 }
 
+/* --- Scanning --- */
+
 /* AHEAD: a constant, whether to call for the lines that the loop will come to. */
 static inline __attribute__((always_inline)) void scan_words(struct lp_mark *mark, uintptr_t low,
 							     uintptr_t high, bool ahead)
@@ -402,11 +207,42 @@ static void scan(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 		scan_words(mark, low, high, false);
 }
 
+/* Where the next part of a range starts that was scanned up to HIGH: a word may lie across. */
+static uintptr_t next_part(const struct lp_mark *mark, uintptr_t high)
+{
+	return high - (sizeof(uintptr_t) - mark->step);
+}
+
+/* Scans a range of many pages, by copies of as many as can be had at once. */
+static void scan_large(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	struct lp_fetch *fetch = mark->batch ? &mark->batch->fetch : NULL;
+
+	while (fetch && high - low > LARGE_PAGES * LP_PAGE) {
+		uintptr_t end = LP_ALIGN_DOWN(low, LP_PAGE) + fetch->room * LP_PAGE;
+		uintptr_t start = LP_ALIGN_DOWN(low, sizeof(uintptr_t));
+		struct iovec part = {(void *)start, 0};
+		uintptr_t shift = (uintptr_t)fetch->buffer - start;
+
+		if (end > high)
+			end = high;
+		part.iov_len = end - start;
+		if (!lp_fetch_copy(fetch, &part, 1, part.iov_len))
+			shift = 0;
+		scan(mark, low + shift, end + shift);
+		if (end == high)
+			return;
+		low = next_part(mark, end);
+	}
+	scan(mark, low, high);
+}
+
 /* Scans the pages of a large range that were ever touched; the others are zero. */
 static void scan_sparse(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 {
 	uint64_t entries[512];
 	uintptr_t page = LP_ALIGN_DOWN(low, LP_PAGE);
+	uintptr_t start = 0; /* of the touched pages before PAGE */
 
 	while (page < high) {
 		size_t pages = (LP_ALIGN_UP(high, LP_PAGE) - page) / LP_PAGE;
@@ -418,13 +254,90 @@ static void scan_sparse(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 		n = LP_SYS4(SYS_pread64, mark->pagemap, entries, pages * 8, page / LP_PAGE * 8);
 		for (i = 0; i < pages; i++, page += LP_PAGE) {
 			/* Bit 63: present, 62: swapped. Without an answer: as if present. */
-			if ((long)(i * 8) < n && !(entries[i] >> 62))
+			bool touched = (long)(i * 8) >= n || entries[i] >> 62;
+
+			if (touched && !start)
+				start = page < low ? low : page;
+			if (touched || !start)
 				continue;
-			scan(mark, page < low ? low : page,
-			     page + LP_PAGE > high ? high : page + LP_PAGE);
+			/* A word may lie across here too. */
+			scan_large(mark, start, page + sizeof(uintptr_t) - mark->step);
+			start = 0;
 		}
 	}
+	if (start)
+		scan_large(mark, start, high);
 }
+
+static void scan_range(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
+	if (high - low >= SPARSE_BYTES && mark->pagemap >= 0)
+		scan_sparse(mark, low, high);
+	else
+		scan_large(mark, low, high);
+}
+
+/* --- Pages with blocks to scan --- */
+
+/* The next page of the queue, in VISIT. False: there is none. */
+static bool take_page(struct lp_mark *mark, struct visit *visit)
+{
+	struct chunk *chunk;
+	uint64_t page;
+	unsigned i;
+
+	if (mark->taken == mark->pages.count) {
+		struct lp_vec emptied = mark->pages;
+
+		mark->pages = mark->found;
+		mark->found = emptied;
+		mark->found.count = 0;
+		mark->taken = 0;
+		if (!mark->pages.count)
+			return false;
+	}
+	if (mark->taken + PAGES_AHEAD < mark->pages.count) {
+		page = *lp_vec_at(&mark->pages, uint64_t, mark->taken + PAGES_AHEAD);
+		chunk = mark->chunks[page / CHUNK_PAGES];
+		__builtin_prefetch(&chunk->marks[page % CHUNK_PAGES * PAGE_WORDS], 1);
+	}
+	page = *lp_vec_at(&mark->pages, uint64_t, mark->taken++);
+	chunk = mark->chunks[page / CHUNK_PAGES];
+	chunk->queued[page % CHUNK_PAGES / 64] &= ~(1ull << (page % 64));
+	visit->address = page << PAGE_SHIFT;
+	visit->word = 0;
+	for (i = 0; i < PAGE_WORDS; i++) {
+		uint64_t *marks = chunk->marks[page % CHUNK_PAGES * PAGE_WORDS + i];
+
+		visit->pending[i] = marks[MARKED] & ~marks[SCANNED];
+		marks[SCANNED] |= visit->pending[i];
+	}
+	return true;
+}
+
+/* The next block of VISIT, 0: there is none. */
+static inline uintptr_t next_of(struct visit *visit)
+{
+	for (; visit->word < PAGE_WORDS; visit->word++) {
+		uint64_t pending = visit->pending[visit->word];
+
+		if (!pending)
+			continue;
+		visit->pending[visit->word] = pending & (pending - 1);
+		return visit->address +
+		       ((visit->word * 64 + (uintptr_t)__builtin_ctzll(pending))
+			<< LP_GRANULE_SHIFT);
+	}
+	return 0;
+}
+
+static void count_block(struct lp_mark *mark, size_t size)
+{
+	mark->figures.marked++;
+	mark->figures.marked_bytes += size;
+}
+
+/* --- In place --- */
 
 static inline void know_size(struct lp_mark *mark, struct range *range)
 {
@@ -434,21 +347,33 @@ static inline void know_size(struct lp_mark *mark, struct range *range)
 		return;
 	size = size_of(mark, range->start);
 	range->end = range->start + size;
-	mark->figures.marked++;
-	mark->figures.marked_bytes += size;
+	count_block(mark, size);
 }
 
-/* Takes from WORK what is to be scanned soon: first its header and its start come into the cache,
- * and when the header is there, more of it. */
+/* What is to be scanned after all that was handed out before, END 0: a block. */
+static struct range next_handed_out(struct lp_mark *mark)
+{
+	struct range range = {0, 0};
+
+	if (mark->work.count)
+		return *lp_vec_at(&mark->work, struct range, --mark->work.count);
+	do
+		range.start = next_of(&mark->visit);
+	while (!range.start && take_page(mark, &mark->visit));
+	return range;
+}
+
+/* Takes what is to be scanned soon: first its header and its start come into the cache, and when
+ * the header is there, more of it. */
 static void look_ahead(struct lp_mark *mark)
 {
-	while (mark->block_count < BLOCKS_AHEAD && mark->work.count) {
-		struct range range = *lp_vec_at(&mark->work, struct range, --mark->work.count);
+	struct range next;
 
-		__builtin_prefetch((const char *)range.start - 1);
-		__builtin_prefetch((const char *)range.start);
-		__builtin_prefetch((const char *)range.start + LINE);
-		mark->blocks[(mark->first_block + mark->block_count++) % BLOCKS_AHEAD] = range;
+	while (mark->block_count < BLOCKS_AHEAD && (next = next_handed_out(mark)).start) {
+		__builtin_prefetch((const char *)next.start - 1);
+		__builtin_prefetch((const char *)next.start);
+		__builtin_prefetch((const char *)next.start + LINE);
+		mark->blocks[(mark->first_block + mark->block_count++) % BLOCKS_AHEAD] = next;
 	}
 	if (mark->block_count > BLOCKS_AHEAD / 2) {
 		struct range *range =
@@ -466,9 +391,11 @@ static struct range next_range(struct lp_mark *mark)
 {
 	struct range range = {0, 0};
 
-	if (!mark->work.count && !mark->block_count)
-		mark_pending(mark);
 	look_ahead(mark);
+	if (!mark->block_count && mark->word_count) {
+		mark_pending(mark);
+		look_ahead(mark);
+	}
 	if (!mark->block_count)
 		return range;
 	range = mark->blocks[mark->first_block];
@@ -478,16 +405,170 @@ static struct range next_range(struct lp_mark *mark)
 	return range;
 }
 
-int lp_mark_run(struct lp_mark *mark)
+static void run_in_place(struct lp_mark *mark)
 {
 	struct range range;
 
-	while ((range = next_range(mark)).start) {
-		if (range.end - range.start >= SPARSE_BYTES && mark->pagemap >= 0)
-			scan_sparse(mark, range.start, range.end);
-		else
-			scan(mark, range.start, range.end);
+	while ((range = next_range(mark)).start)
+		scan_range(mark, range.start, range.end);
+}
+
+/* --- In copies --- */
+
+static void add_item(struct batch *batch, uintptr_t low, uintptr_t high, const struct visit *visit)
+{
+	struct item *item = &batch->items[batch->count];
+	struct iovec *piece = &batch->pieces[batch->count++];
+
+	item->low = LP_ALIGN_DOWN(low, sizeof(uintptr_t));
+	item->high = high;
+	item->offset = batch->bytes;
+	item->visit = *visit;
+	piece->iov_base = (void *)item->low;
+	piece->iov_len = LP_ALIGN_UP(high, sizeof(uintptr_t)) - item->low;
+	batch->bytes += piece->iov_len;
+	batch->pages += (LP_ALIGN_UP(high, LP_PAGE) - LP_ALIGN_DOWN(low, LP_PAGE)) / LP_PAGE;
+}
+
+/* Where the first block behind bit N of a page starts, if it does so in that page; else its end. */
+static uintptr_t next_start(const uint64_t *bits, uintptr_t page, unsigned n)
+{
+	unsigned i = ++n / 64;
+	uint64_t word;
+
+	if (n == PAGE_BITS)
+		return page + LP_PAGE;
+	word = bits[i] & ~0ull << (n % 64);
+	while (!word && ++i < PAGE_WORDS)
+		word = bits[i];
+	if (!word)
+		return page + LP_PAGE;
+	return page + ((i * 64 + (uintptr_t)__builtin_ctzll(word)) << LP_GRANULE_SHIFT);
+}
+
+/* From the header of the first block of VISIT to the end of the last or of the page. */
+static void add_visit(struct lp_mark *mark, const struct visit *visit)
+{
+	const struct chunk *chunk = mark->chunks[visit->address >> LP_CHUNK_SHIFT];
+	const uint64_t *bits = &chunk->bits[bit_of(visit->address) / 64];
+	struct visit first = *visit;
+	uintptr_t low = next_of(&first);
+	unsigned last = PAGE_WORDS - 1;
+
+	if (!low)
+		return;
+	while (!visit->pending[last])
+		last--;
+	add_item(mark->batch, mark->headers ? low - sizeof(size_t) : low,
+		 next_start(bits, visit->address, last * 64 + highest(visit->pending[last])),
+		 visit);
+}
+
+/* How often the page of VISIT was copied. */
+static uint8_t *copies_of(struct lp_mark *mark, const struct visit *visit)
+{
+	struct chunk *chunk = mark->chunks[visit->address >> LP_CHUNK_SHIFT];
+
+	return &chunk->copies[(visit->address >> PAGE_SHIFT) % CHUNK_PAGES];
+}
+
+/* The blocks of VISIT, read SHIFT bytes from where they are; those that do not end before HIGH were
+ * read up to there. SHIFT 0: in place, where nothing ends early. */
+static void scan_visit(struct lp_mark *mark, struct visit *visit, uintptr_t high, uintptr_t shift)
+{
+	uintptr_t block;
+
+	while ((block = next_of(visit))) {
+		size_t size = mark->headers ? size_in_header(block + shift)
+					    : mark->usable((void *)block);
+		uintptr_t end = block + size;
+
+		count_block(mark, size);
+		if (!shift) {
+			scan_range(mark, block, end);
+			continue;
+		}
+		if (end > high) {
+			lp_mark_range(mark, next_part(mark, high), end);
+			end = high;
+		}
+		scan(mark, block + shift, end + shift);
 	}
+}
+
+/* Fills the batch with what there is to scan, and scans what is not to be copied so. */
+static void fill(struct lp_mark *mark)
+{
+	static const struct visit none;
+	struct batch *batch = mark->batch;
+
+	batch->count = 0;
+	batch->pages = 0;
+	batch->bytes = 0;
+	while (batch->pages + LARGE_PAGES < batch->fetch.room) {
+		struct visit visit;
+
+		if (mark->work.count) {
+			struct range range = *lp_vec_at(&mark->work, struct range,
+							--mark->work.count);
+
+			if (range.end - range.start < LARGE_PAGES * LP_PAGE)
+				add_item(batch, range.start, range.end, &none);
+			else
+				scan_range(mark, range.start, range.end);
+		} else if (!take_page(mark, &visit)) {
+			return;
+		} else if (*copies_of(mark, &visit) >= COPIES_MAX) {
+			scan_visit(mark, &visit, 0, 0);
+		} else {
+			add_visit(mark, &visit);
+		}
+	}
+}
+
+static void run_batch(struct lp_mark *mark)
+{
+	struct batch *batch = mark->batch;
+	bool copied = batch->count >= COPIED_MIN &&
+		      lp_fetch_copy(&batch->fetch, batch->pieces, batch->count, batch->bytes);
+	size_t i;
+
+	for (i = 0; i < batch->count; i++) {
+		struct item *item = &batch->items[i];
+		uintptr_t shift = 0;
+
+		if (copied)
+			shift = (uintptr_t)batch->fetch.buffer + item->offset - item->low;
+		if (!item->visit.address) {
+			scan(mark, item->low + shift, item->high + shift);
+			continue;
+		}
+		*copies_of(mark, &item->visit) += copied ? 1 : COPIES_MAX;
+		scan_visit(mark, &item->visit, item->high, shift);
+	}
+}
+
+static void run_in_batches(struct lp_mark *mark)
+{
+	for (;;) {
+		fill(mark);
+		if (mark->batch->count)
+			run_batch(mark);
+		else if (mark->word_count)
+			mark_pending(mark);
+		else
+			return;
+	}
+}
+
+/* --- The whole --- */
+
+int lp_mark_run(struct lp_mark *mark)
+{
+	if (mark->batch)
+		run_in_batches(mark);
+	else
+		run_in_place(mark);
 	return lp_vec_failed() ? -ENOMEM : 0;
 }
 
@@ -498,8 +579,8 @@ const struct lp_mark_figures *lp_mark_figures(const struct lp_mark *mark)
 
 void lp_mark_stack_reached(struct lp_mark *mark, uintptr_t address)
 {
-	struct piece *piece = find_piece(mark, address);
+	struct piece *piece = lp_mark_piece(mark, address);
 
 	if (piece)
-		fire(mark, &piece->watch);
+		lp_mark_fire(mark, &piece->watch);
 }

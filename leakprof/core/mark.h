@@ -24,6 +24,13 @@
 
 struct lp_mark;
 
+/* Whether what is scanned is copied first (fetch.h). */
+enum lp_copies {
+	LP_COPIES_NEVER,
+	LP_COPIES_AUTO, /* where it is seen to be much faster */
+	LP_COPIES_ALWAYS,
+};
+
 /* What contains an address. */
 enum lp_place {
 	LP_PLACE_WATCHED, /* the watch was set */
@@ -56,6 +63,9 @@ struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, un
 
 /* USABLE is glibc's: block sizes may be read from its headers, where these are seen to agree. */
 void lp_mark_trust_headers(struct lp_mark *mark);
+
+/* LP_COPIES_NEVER where nothing is said. */
+void lp_mark_copies(struct lp_mark *mark, enum lp_copies copies);
 
 /* Layout. Ranges may overlap only stack over pool: the stack wins. */
 void lp_mark_pool(struct lp_mark *mark, uintptr_t low, uintptr_t high);

@@ -16,6 +16,9 @@
 #include "core/sys.h"
 
 #define HEADERS_CHECKED 64
+#define SAMPLE_WORDS (LP_CHUNK_WORDS >> (LP_CHUNK_SHIFT - 21)) /* of bits: 2 MiB */
+#define SAMPLES_MIN 4
+#define DENSE 4 /* a heap that fills one in so many parts of its chunks */
 
 struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, unsigned step)
 {
@@ -34,6 +37,9 @@ struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, un
 	mark->arenas = LP_VEC(struct range);
 	mark->watches = LP_VEC(struct watch);
 	mark->work = LP_VEC(struct range);
+	mark->pages = LP_VEC(uint64_t);
+	mark->found = LP_VEC(uint64_t);
+	mark->visit.word = PAGE_WORDS;
 	mark->pagemap = lp_sys_open("/proc/self/pagemap", O_RDONLY, 0);
 	return mark->chunks ? mark : NULL;
 }
@@ -94,7 +100,7 @@ static struct chunk *chunk_at(struct lp_mark *mark, uintptr_t index)
 }
 
 /* Tells the chunks that the last block of chunk INDEX reaches into where it starts. */
-static void carry_over(struct lp_mark *mark, uintptr_t index, uintptr_t block)
+static bool carry_over(struct lp_mark *mark, uintptr_t index, uintptr_t block)
 {
 	uintptr_t last = block + size_of(mark, block) - 1;
 	uintptr_t next;
@@ -102,13 +108,15 @@ static void carry_over(struct lp_mark *mark, uintptr_t index, uintptr_t block)
 	for (next = index + 1; next <= last >> LP_CHUNK_SHIFT; next++) {
 		struct chunk *chunk = chunk_at(mark, next);
 
-		if (chunk)
-			chunk->carry = block;
+		if (!chunk)
+			return false;
+		chunk->carry = block;
 	}
+	return true;
 }
 
 /* Not trusted where the allocator keeps something of its own between (malloc_debug). */
-static void check_headers(struct lp_mark *mark, uintptr_t index, const uint64_t *bits)
+static void check_headers(struct lp_mark *mark, const struct chunk *chunk, uintptr_t index)
 {
 	unsigned checked = 0;
 	uint32_t i;
@@ -116,16 +124,32 @@ static void check_headers(struct lp_mark *mark, uintptr_t index, const uint64_t 
 	for (i = 0; i < LP_CHUNK_WORDS && mark->headers && checked < HEADERS_CHECKED; i++) {
 		uintptr_t block;
 
-		if (!bits[i])
+		if (!(chunk->level1[i / 64] >> (i % 64) & 1))
 			continue;
-		block = block_of_bit(index, i * 64 + (uint32_t)__builtin_ctzll(bits[i]));
+		block = block_of_bit(index, i * 64 + (uint32_t)__builtin_ctzll(chunk->bits[i]));
 		mark->headers = size_in_header(block) == mark->usable((void *)block);
 		checked++;
 	}
 }
 
-static bool index_chunk(struct lp_mark *mark, uintptr_t index)
+/* Which pages of the BYTES at ADDRESS were ever touched; those of which the kernel does not tell
+ * count as if. */
+static void ask_touched(struct lp_mark *mark, const void *address, size_t bytes, bool *touched)
 {
+	uint64_t entries[LP_CHUNK_BYTES / LP_PAGE];
+	long n = LP_SYS4(SYS_pread64, mark->pagemap, entries, bytes / LP_PAGE * sizeof(*entries),
+			 (uintptr_t)address / LP_PAGE * sizeof(*entries));
+	size_t i;
+
+	/* Bit 63: present, 62: swapped. */
+	for (i = 0; i < bytes / LP_PAGE; i++)
+		touched[i] = (long)(i * sizeof(*entries)) >= n || entries[i] >> 62;
+}
+
+/* Adds to *USED how many words of its bits are not zero. */
+static bool index_chunk(struct lp_mark *mark, uintptr_t index, size_t *used)
+{
+	bool touched[LP_CHUNK_BYTES / LP_PAGE];
 	struct chunk *chunk = chunk_at(mark, index);
 	const uint64_t *bits = lp_heapmap[index];
 	uint32_t last = LP_NONE;
@@ -133,35 +157,61 @@ static bool index_chunk(struct lp_mark *mark, uintptr_t index)
 
 	if (!chunk)
 		return false;
+	ask_touched(mark, bits, LP_CHUNK_BYTES, touched);
 	for (i = 0; i < LP_CHUNK_WORDS; i++) {
+		if (!touched[i / (LP_PAGE / sizeof(*bits))]) {
+			i += LP_PAGE / sizeof(*bits) - 1;
+			continue;
+		}
 		if (!bits[i])
 			continue;
 		chunk->level1[i / 64] |= 1ull << (i % 64);
 		chunk->level2[i / 64 / 64] |= 1ull << (i / 64 % 64);
 		mark->figures.objects += (uint64_t)__builtin_popcountll(bits[i]);
 		last = i;
+		++*used;
 	}
 	if (last == LP_NONE)
 		return true;
-	check_headers(mark, index, bits);
 	chunk->bits = bits;
-	chunk->marks = lp_own_map(LP_CHUNK_BYTES);
-	if (!chunk->marks)
+	check_headers(mark, chunk, index);
+	return carry_over(mark, index, block_of_bit(index, last * 64 + highest(bits[last])));
+}
+
+/* Marks for all chunks. Where they will be used all over: in huge pages, as a fault for each small
+ * one takes longer than to mark what is in it. */
+static bool map_marks(struct lp_mark *mark, size_t used)
+{
+	const size_t bytes = LP_CHUNK_WORDS * sizeof(*((struct chunk *)0)->marks);
+	size_t count;
+	const uint32_t *chunks = lp_heapmap_chunks(&count);
+	char *marks = lp_own_map(count * bytes);
+
+	if (!marks)
 		return false;
-	carry_over(mark, index,
-		   block_of_bit(index, last * 64 + 63 - (uint32_t)__builtin_clzll(bits[last])));
+	if (used >= count * LP_CHUNK_WORDS / DENSE)
+		LP_SYS3(SYS_madvise, marks, count * bytes, MADV_HUGEPAGE);
+	while (count-- > 0) {
+		struct chunk *chunk = mark->chunks[chunks[count]];
+
+		if (chunk && chunk->bits)
+			chunk->marks = (void *)(marks + count * bytes);
+	}
 	return true;
 }
 
 static bool index_heap(struct lp_mark *mark)
 {
 	size_t count;
+	size_t used = 0;
 	const uint32_t *chunks = lp_heapmap_chunks(&count);
 
-	while (mark->usable && count-- > 0)
-		if (lp_heapmap[chunks[count]] && !index_chunk(mark, chunks[count]))
+	if (!mark->usable || !count)
+		return true;
+	while (count-- > 0)
+		if (lp_heapmap[chunks[count]] && !index_chunk(mark, chunks[count], &used))
 			return false;
-	return true;
+	return map_marks(mark, used);
 }
 
 /* --- Pieces --- */
@@ -255,7 +305,79 @@ static bool index_pieces(struct lp_mark *mark)
 	return true;
 }
 
+/* --- Copies --- */
+
+/* The first block that starts in the WORDS from FIRST on of chunk INDEX, 0: none. */
+static uintptr_t first_block(const struct chunk *chunk, uintptr_t index, uint32_t first,
+			     uint32_t words)
+{
+	uint32_t i;
+
+	for (i = first; i < first + words; i++)
+		if (chunk->level1[i / 64] >> (i % 64) & 1)
+			return block_of_bit(index, i * 64 +
+							   (uint32_t)__builtin_ctzll(chunk->bits[i]));
+	return 0;
+}
+
+/* Blocks in three parts of the 2 MiB that the bits from word FIRST on are about. */
+static bool take_sample(const struct chunk *chunk, uintptr_t index, uint32_t first,
+			struct lp_fetch_sample *sample)
+{
+	const uint32_t part = SAMPLE_WORDS / 4;
+
+	sample->first = first_block(chunk, index, first, part);
+	sample->second = first_block(chunk, index, first + 2 * part, part);
+	sample->third = first_block(chunk, index, first + 3 * part, part);
+	return sample->first && sample->second && sample->third;
+}
+
+/* Up to LP_FETCH_SAMPLES from all over the heap. */
+static size_t take_samples(struct lp_mark *mark, struct lp_fetch_sample *samples)
+{
+	const uint32_t each = LP_CHUNK_WORDS / SAMPLE_WORDS;
+	size_t chunk_count;
+	const uint32_t *chunks = lp_heapmap_chunks(&chunk_count);
+	size_t step = chunk_count * each / LP_FETCH_SAMPLES + 1;
+	size_t count = 0;
+	size_t i;
+
+	for (i = 0; i < chunk_count * each && count < LP_FETCH_SAMPLES; i += step) {
+		uint32_t index = chunks[i / each];
+		const struct chunk *chunk = mark->chunks[index];
+
+		if (chunk && chunk->bits)
+			count += take_sample(chunk, index, i % each * SAMPLE_WORDS, &samples[count]);
+	}
+	return count;
+}
+
+/* Without it all is scanned in place. */
+static void make_batch(struct lp_mark *mark)
+{
+	struct lp_fetch_sample samples[LP_FETCH_SAMPLES];
+	size_t count = mark->copies == LP_COPIES_AUTO ? take_samples(mark, samples) : 0;
+	struct batch *batch;
+
+	if (mark->copies == LP_COPIES_NEVER ||
+	    (mark->copies == LP_COPIES_AUTO && count < SAMPLES_MIN))
+		return;
+	batch = lp_own_map(sizeof(*batch));
+	if (!batch || lp_fetch_open(&batch->fetch, mark->copies == LP_COPIES_ALWAYS))
+		return;
+	if (mark->copies == LP_COPIES_AUTO && !lp_fetch_pays(&batch->fetch, samples, count)) {
+		lp_fetch_close(&batch->fetch);
+		return;
+	}
+	mark->batch = batch;
+}
+
 /* --- The end of the layout --- */
+
+void lp_mark_copies(struct lp_mark *mark, enum lp_copies copies)
+{
+	mark->copies = copies;
+}
 
 int lp_mark_ready(struct lp_mark *mark, const struct lp_mark_client *client)
 {
@@ -265,6 +387,7 @@ int lp_mark_ready(struct lp_mark *mark, const struct lp_mark_client *client)
 	cut_roots(mark);
 	lp_vec_sort(&mark->roots);
 	lp_vec_sort(&mark->arenas);
+	make_batch(mark);
 	return lp_vec_failed() ? -ENOMEM : 0;
 }
 

@@ -1,40 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the two halves of the marker share: memory as mark_layout.c lays it out, and as mark.c looks
- * it up. The address space is cut into the heap map's chunks of 64 MiB; each chunk that holds
+ * What the parts of the marker share: memory as mark_layout.c lays it out, as mark_lookup.c looks it
+ * up and as mark.c marks it. The address space is cut into the heap map's chunks of 64 MiB; each chunk that holds
  * anything has a struct chunk:
  *
  *     bits     the heap map's: 1 = a block starts in these 16 bytes
  *     level1   1 = that word of bits is not zero     (1 bit per KiB)
  *     level2   1 = that word of level1 is not zero   (1 bit per 64 KiB)
  *     carry    the block that reaches into this chunk from below
- *     marks    1 = the block that starts here is marked
+ *     marks    for each word of bits two: 1 = the block that starts here is marked, is scanned (or
+ *              handed out for it): those of a page are a line of the cache
  *     watched  1 = somebody watches that block
  *     pages    1 = a pool or stack is in that page
+ *     queued   1 = that page waits to be scanned
+ *     copies   how often a page was copied to be scanned
  *
- * For these two files only. What is a function here is on the hot path.
+ * For the files of the marker only. What is a function here is on the hot path.
  */
 #ifndef LP_CORE_MARK_LAYOUT_H
 #define LP_CORE_MARK_LAYOUT_H
 
+#include "core/fetch.h"
 #include "core/heapmap.h"
 #include "core/mark.h"
 
 #define PAGE_SHIFT 12
 #define CHUNK_PAGES (1u << (LP_CHUNK_SHIFT - PAGE_SHIFT))
+#define PAGE_BITS (1u << (PAGE_SHIFT - LP_GRANULE_SHIFT))
+#define PAGE_WORDS (PAGE_BITS / 64)
 #define WORDS_AHEAD 32	/* a power of two */
 #define BLOCKS_AHEAD 16 /* likewise */
 
 struct chunk {
 	const uint64_t *bits; /* NULL: no block starts here */
-	uint64_t *marks;
-	uint64_t *watched; /* NULL: nothing */
+	uint64_t (*marks)[2]; /* by enum mark_bit */
+	uint64_t *watched;    /* NULL: nothing */
 	uintptr_t carry;
 	bool has_pieces;
 	uint64_t level2[LP_CHUNK_WORDS / 64 / 64];
 	uint64_t level1[LP_CHUNK_WORDS / 64];
 	uint64_t pages[CHUNK_PAGES / 64];
+	uint64_t queued[CHUNK_PAGES / 64];
+	uint8_t copies[CHUNK_PAGES];
 };
+
+enum mark_bit { MARKED, SCANNED };
 
 /* A pool or a stack. START is first: lp_vec_floor works on it. */
 struct piece {
@@ -49,6 +59,31 @@ struct piece {
 struct range {
 	uint64_t start;
 	uint64_t end;
+};
+
+/* A page with blocks to scan. */
+struct visit {
+	uintptr_t address; /* 0: none */
+	unsigned word;	   /* below it nothing is left of */
+	uint64_t pending[PAGE_WORDS];
+};
+
+/* A piece of a batch: blocks of a page, or a range. */
+struct item {
+	uintptr_t low;
+	uintptr_t high;
+	size_t offset; /* of its copy in the buffer */
+	struct visit visit;
+};
+
+/* What is copied at once. */
+struct batch {
+	struct lp_fetch fetch;
+	size_t count;
+	size_t pages;
+	size_t bytes;
+	struct item items[LP_FETCH_ROOM];
+	struct iovec pieces[LP_FETCH_ROOM];
 };
 
 /* One watch, in a list of those on the same thing. */
@@ -68,6 +103,7 @@ struct lp_mark {
 	bool headers; /* block sizes are in glibc's headers */
 	uintptr_t mask;
 	unsigned step;
+	enum lp_copies copies;
 	struct lp_mark_client client;
 	struct chunk **chunks; /* LP_CHUNK_COUNT */
 	uintptr_t low;	       /* of all chunks that exist */
@@ -83,10 +119,15 @@ struct lp_mark {
 	size_t slot_count;
 	size_t slots_used;
 	struct lp_vec work;	      /* struct range */
+	struct lp_vec pages;	      /* uint64_t: numbers of those that wait to be scanned */
+	size_t taken;		      /* of PAGES */
+	struct lp_vec found;	      /* pages for when all of PAGES are taken */
+	struct visit visit;	      /* the one whose blocks are handed out */
+	struct batch *batch;	      /* NULL: all is scanned in place */
 	uintptr_t words[WORDS_AHEAD]; /* found, and on their way into the cache */
 	unsigned first_word;
 	unsigned word_count;
-	struct range blocks[BLOCKS_AHEAD]; /* likewise, out of WORK */
+	struct range blocks[BLOCKS_AHEAD]; /* to be scanned, likewise */
 	unsigned first_block;
 	unsigned block_count;
 	int pagemap;
@@ -117,5 +158,38 @@ static inline uintptr_t block_of_bit(uintptr_t index, uint32_t bit)
 {
 	return (index << LP_CHUNK_SHIFT) + ((uintptr_t)bit << LP_GRANULE_SHIFT);
 }
+
+static inline uint32_t highest(uint64_t word)
+{
+	return 63 - (uint32_t)__builtin_clzll(word);
+}
+
+/* Tests and sets the bit of BLOCK in MAP (the watches of its chunk). */
+static inline bool test_and_set(uint64_t *map, uintptr_t block)
+{
+	uint32_t bit = bit_of(block);
+	uint64_t mask = 1ull << (bit % 64);
+	bool was = map[bit / 64] & mask;
+
+	map[bit / 64] |= mask;
+	return was;
+}
+
+static inline bool test_and_clear(uint64_t *map, uintptr_t block)
+{
+	uint32_t bit = bit_of(block);
+	uint64_t mask = 1ull << (bit % 64);
+	bool was = map[bit / 64] & mask;
+
+	map[bit / 64] &= ~mask;
+	return was;
+}
+
+/* The pool or stack that ADDRESS lies in, NULL: none. */
+struct piece *lp_mark_piece(struct lp_mark *mark, uintptr_t address);
+
+/* Tells the client of all watches in LIST, or of those on BLOCK, which is watched. */
+void lp_mark_fire(struct lp_mark *mark, uint32_t *list);
+void lp_mark_fire_block(struct lp_mark *mark, uintptr_t block);
 
 #endif

@@ -30,6 +30,7 @@ struct lp_options {
 	uint64_t stack_limit;	  /* bytes copied of one stack */
 	uint64_t pointer_mask;	  /* and'ed to every word before it is taken for a pointer */
 	uint32_t confirm;	  /* snapshots that must agree on a leak */
+	uint32_t copies;	  /* of memory before it is scanned: enum lp_copies */
 	uint32_t signal;	  /* the trigger, and what stops threads */
 	bool at_exit;		  /* a snapshot when the program exits */
 	bool unaligned;		  /* also take pointers at 4-byte alignment */
