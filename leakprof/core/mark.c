@@ -12,6 +12,7 @@
  * Runs in the snapshot: no malloc, no lock. Changes no layout.
  */
 #include <errno.h>
+#include <immintrin.h>
 
 #include "core/mark_layout.h"
 #include "core/stream.h"
@@ -21,6 +22,7 @@
 #define LINE 64
 #define BYTES_AHEAD 1024
 #define PAGES_AHEAD 8
+#define SORTED_MIN 256
 #define LARGE_PAGES 8	/* a range of more is copied by itself */
 #define COPIED_MIN 6	/* fewer pieces are not worth the system calls */
 #define COPIES_MAX 16	/* of one page: then it is touched */
@@ -178,33 +180,58 @@ static void mark_pending(struct lp_mark *mark)
 
 /* --- Scanning --- */
 
-/* AHEAD: a constant, whether to call for the lines that the loop will come to. */
-static inline __attribute__((always_inline)) void scan_words(struct lp_mark *mark, uintptr_t low,
-							     uintptr_t high, bool ahead)
+static inline void look_at(struct lp_mark *mark, uintptr_t at)
 {
-	const uintptr_t mask = mark->mask;
-	const uintptr_t first = mark->low;
-	const uintptr_t span = mark->span;
-	const unsigned step = mark->step;
+	uintptr_t word = *(const uintptr_t *)at & mark->mask;
+
+	if (LP_UNLIKELY(word - mark->low < mark->span))
+		mark_soon(mark, word);
+}
+
+static void scan_words(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+{
 	uintptr_t at;
 
-	for (at = low; at + sizeof(uintptr_t) <= high; at += step) {
-		uintptr_t word = *(const uintptr_t *)at & mask;
+	for (at = low; at + sizeof(uintptr_t) <= high; at += mark->step)
+		look_at(mark, at);
+}
 
-		if (ahead && at % LINE == 0)
-			__builtin_prefetch((const char *)at + BYTES_AHEAD);
-		if (LP_UNLIKELY(word - first < span))
-			mark_soon(mark, word);
+/* Likewise, a line of the cache at a time. Vectors compare with sign: what is compared is shifted by
+ * half the range. */
+__attribute__((target("avx2"))) static void scan_lines(struct lp_mark *mark, uintptr_t low,
+						       uintptr_t high)
+{
+	const long long half = (long long)1 << 63;
+	const __m256i mask = _mm256_set1_epi64x((long long)mark->mask);
+	const __m256i first = _mm256_set1_epi64x((long long)mark->low ^ half);
+	const __m256i span = _mm256_set1_epi64x((long long)mark->span ^ half);
+	uintptr_t at;
+
+	for (at = low; at + LINE <= high; at += LINE) {
+		const __m256i *words = (const __m256i *)at;
+		__m256i left = _mm256_and_si256(_mm256_loadu_si256(&words[0]), mask);
+		__m256i right = _mm256_and_si256(_mm256_loadu_si256(&words[1]), mask);
+		unsigned found;
+
+		left = _mm256_cmpgt_epi64(span, _mm256_sub_epi64(left, first));
+		right = _mm256_cmpgt_epi64(span, _mm256_sub_epi64(right, first));
+		__builtin_prefetch((const char *)at + BYTES_AHEAD);
+		found = (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(left)) |
+			(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(right)) << 4;
+		for (; LP_UNLIKELY(found); found &= found - 1)
+			look_at(mark, at + (unsigned)__builtin_ctz(found) * sizeof(uintptr_t));
 	}
+	for (; at + sizeof(uintptr_t) <= high; at += sizeof(uintptr_t))
+		look_at(mark, at);
 }
 
 static void scan(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 {
 	mark->figures.bytes_scanned += high - low;
-	if (high - low > BYTES_AHEAD)
-		scan_words(mark, low, high, true);
+	if (LP_LIKELY(mark->vectors))
+		scan_lines(mark, low, high);
 	else
-		scan_words(mark, low, high, false);
+		scan_words(mark, low, high);
 }
 
 /* Where the next part of a range starts that was scanned up to HIGH: a word may lie across. */
@@ -279,6 +306,43 @@ static void scan_range(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 
 /* --- Pages with blocks to scan --- */
 
+/* Puts those that are queued into PAGES, in the order of their addresses. */
+static void sort_pages(struct lp_mark *mark)
+{
+	size_t chunk;
+	size_t i;
+
+	mark->pages.count = 0;
+	for (chunk = 0; chunk < mark->heap.count; chunk++) {
+		uint64_t index = *lp_vec_at(&mark->heap, uint64_t, chunk);
+		const uint64_t *queued = mark->chunks[index]->queued;
+
+		for (i = 0; i < CHUNK_PAGES / 64; i++) {
+			uint64_t word;
+
+			for (word = queued[i]; word; word &= word - 1) {
+				uint64_t page = index * CHUNK_PAGES + i * 64 +
+						(uint64_t)__builtin_ctzll(word);
+
+				*lp_vec_at(&mark->pages, uint64_t, mark->pages.count++) = page;
+			}
+		}
+	}
+}
+
+/* The pages that were found while those before were scanned. */
+static void turn(struct lp_mark *mark)
+{
+	struct lp_vec emptied = mark->pages;
+
+	mark->pages = mark->found;
+	mark->found = emptied;
+	mark->found.count = 0;
+	mark->taken = 0;
+	if (mark->pages.count >= SORTED_MIN)
+		sort_pages(mark);
+}
+
 /* The next page of the queue, in VISIT. False: there is none. */
 static bool take_page(struct lp_mark *mark, struct visit *visit)
 {
@@ -286,16 +350,10 @@ static bool take_page(struct lp_mark *mark, struct visit *visit)
 	uint64_t page;
 	unsigned i;
 
-	if (mark->taken == mark->pages.count) {
-		struct lp_vec emptied = mark->pages;
-
-		mark->pages = mark->found;
-		mark->found = emptied;
-		mark->found.count = 0;
-		mark->taken = 0;
-		if (!mark->pages.count)
-			return false;
-	}
+	if (mark->taken == mark->pages.count)
+		turn(mark);
+	if (!mark->pages.count)
+		return false;
 	if (mark->taken + PAGES_AHEAD < mark->pages.count) {
 		page = *lp_vec_at(&mark->pages, uint64_t, mark->taken + PAGES_AHEAD);
 		chunk = mark->chunks[page / CHUNK_PAGES];
@@ -417,51 +475,67 @@ static void run_in_place(struct lp_mark *mark)
 
 static void add_item(struct batch *batch, uintptr_t low, uintptr_t high, const struct visit *visit)
 {
-	struct item *item = &batch->items[batch->count];
-	struct iovec *piece = &batch->pieces[batch->count++];
+	struct item *item = &batch->items[batch->count++];
+	struct iovec *piece = &batch->pieces[batch->piece_count];
+	uintptr_t end = LP_ALIGN_UP(high, sizeof(uintptr_t));
 
 	item->low = LP_ALIGN_DOWN(low, sizeof(uintptr_t));
 	item->high = high;
-	item->offset = batch->bytes;
 	item->visit = *visit;
-	piece->iov_base = (void *)item->low;
-	piece->iov_len = LP_ALIGN_UP(high, sizeof(uintptr_t)) - item->low;
-	batch->bytes += piece->iov_len;
-	batch->pages += (LP_ALIGN_UP(high, LP_PAGE) - LP_ALIGN_DOWN(low, LP_PAGE)) / LP_PAGE;
+	/* Pages are mostly in order, and what is side by side is one piece. */
+	if (batch->piece_count && item->low <= batch->high &&
+	    item->low >= (uintptr_t)piece[-1].iov_base) {
+		piece--;
+		item->offset = batch->bytes - (batch->high - item->low);
+	} else {
+		piece->iov_base = (void *)item->low;
+		piece->iov_len = 0;
+		batch->piece_count++;
+		batch->high = item->low;
+		batch->pages++;
+		item->offset = batch->bytes;
+	}
+	if (end <= batch->high)
+		return;
+	piece->iov_len += end - batch->high;
+	batch->bytes += end - batch->high;
+	batch->pages += (end - 1) / LP_PAGE - (batch->high - 1) / LP_PAGE;
+	batch->high = end;
 }
 
-/* Where the first block behind bit N of a page starts, if it does so in that page; else its end. */
-static uintptr_t next_start(const uint64_t *bits, uintptr_t page, unsigned n)
+/* Where the first block behind BLOCK starts, if it does so in the next page or before; else the end
+ * of that. */
+static uintptr_t next_start(const struct chunk *chunk, uintptr_t block)
 {
-	unsigned i = ++n / 64;
-	uint64_t word;
+	uint32_t n = bit_of(block);
+	uint32_t end = (n / PAGE_BITS + 2) * PAGE_WORDS;
+	uint32_t i = n / 64;
+	uint64_t word = chunk->bits[i] & ~1ull << (n % 64);
 
-	if (n == PAGE_BITS)
-		return page + LP_PAGE;
-	word = bits[i] & ~0ull << (n % 64);
-	while (!word && ++i < PAGE_WORDS)
-		word = bits[i];
-	if (!word)
-		return page + LP_PAGE;
-	return page + ((i * 64 + (uintptr_t)__builtin_ctzll(word)) << LP_GRANULE_SHIFT);
+	if (end > LP_CHUNK_WORDS)
+		end = LP_CHUNK_WORDS;
+	while (!word && ++i < end)
+		word = chunk->bits[i];
+	return block_of_bit(block >> LP_CHUNK_SHIFT, 0) +
+	       ((i * 64 + (word ? (uintptr_t)__builtin_ctzll(word) : 0)) << LP_GRANULE_SHIFT);
 }
 
-/* From the header of the first block of VISIT to the end of the last or of the page. */
+/* From the header of the first block of VISIT to the end of the last. */
 static void add_visit(struct lp_mark *mark, const struct visit *visit)
 {
-	const struct chunk *chunk = mark->chunks[visit->address >> LP_CHUNK_SHIFT];
-	const uint64_t *bits = &chunk->bits[bit_of(visit->address) / 64];
 	struct visit first = *visit;
 	uintptr_t low = next_of(&first);
 	unsigned last = PAGE_WORDS - 1;
+	uintptr_t block;
 
 	if (!low)
 		return;
 	while (!visit->pending[last])
 		last--;
+	block = visit->address +
+		((last * 64 + (uintptr_t)highest(visit->pending[last])) << LP_GRANULE_SHIFT);
 	add_item(mark->batch, mark->headers ? low - sizeof(size_t) : low,
-		 next_start(bits, visit->address, last * 64 + highest(visit->pending[last])),
-		 visit);
+		 next_start(mark->chunks[block >> LP_CHUNK_SHIFT], block), visit);
 }
 
 /* How often the page of VISIT was copied. */
@@ -503,6 +577,7 @@ static void fill(struct lp_mark *mark)
 	struct batch *batch = mark->batch;
 
 	batch->count = 0;
+	batch->piece_count = 0;
 	batch->pages = 0;
 	batch->bytes = 0;
 	while (batch->pages + LARGE_PAGES < batch->fetch.room) {
@@ -530,7 +605,7 @@ static void run_batch(struct lp_mark *mark)
 {
 	struct batch *batch = mark->batch;
 	bool copied = batch->count >= COPIED_MIN &&
-		      lp_fetch_copy(&batch->fetch, batch->pieces, batch->count, batch->bytes);
+		      lp_fetch_copy(&batch->fetch, batch->pieces, batch->piece_count, batch->bytes);
 	size_t i;
 
 	for (i = 0; i < batch->count; i++) {

@@ -29,6 +29,7 @@ struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, un
 	mark->usable = usable;
 	mark->mask = pointer_mask;
 	mark->step = step;
+	mark->vectors = step == sizeof(uintptr_t) && __builtin_cpu_supports("avx2");
 	mark->chunks = lp_own_map(LP_CHUNK_COUNT * sizeof(*mark->chunks));
 	mark->pools = LP_VEC(struct range);
 	mark->stacks = LP_VEC(struct piece);
@@ -37,6 +38,7 @@ struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, un
 	mark->arenas = LP_VEC(struct range);
 	mark->watches = LP_VEC(struct watch);
 	mark->work = LP_VEC(struct range);
+	mark->heap = LP_VEC(uint64_t);
 	mark->pages = LP_VEC(uint64_t);
 	mark->found = LP_VEC(uint64_t);
 	mark->visit.word = PAGE_WORDS;
@@ -192,11 +194,15 @@ static bool map_marks(struct lp_mark *mark, size_t used)
 	if (used >= count * LP_CHUNK_WORDS / DENSE)
 		LP_SYS3(SYS_madvise, marks, count * bytes, MADV_HUGEPAGE);
 	while (count-- > 0) {
-		struct chunk *chunk = mark->chunks[chunks[count]];
+		uint64_t index = chunks[count];
+		struct chunk *chunk = mark->chunks[index];
 
-		if (chunk && chunk->bits)
-			chunk->marks = (void *)(marks + count * bytes);
+		if (!chunk || !chunk->bits)
+			continue;
+		chunk->marks = (void *)(marks + count * bytes);
+		lp_vec_push(&mark->heap, &index);
 	}
+	lp_vec_sort(&mark->heap);
 	return true;
 }
 

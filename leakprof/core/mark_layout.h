@@ -80,8 +80,10 @@ struct item {
 struct batch {
 	struct lp_fetch fetch;
 	size_t count;
+	size_t piece_count;
 	size_t pages;
 	size_t bytes;
+	uintptr_t high; /* of the last piece */
 	struct item items[LP_FETCH_ROOM];
 	struct iovec pieces[LP_FETCH_ROOM];
 };
@@ -103,6 +105,7 @@ struct lp_mark {
 	bool headers; /* block sizes are in glibc's headers */
 	uintptr_t mask;
 	unsigned step;
+	bool vectors; /* the processor has AVX2, and words are aligned */
 	enum lp_copies copies;
 	struct lp_mark_client client;
 	struct chunk **chunks; /* LP_CHUNK_COUNT */
@@ -119,6 +122,7 @@ struct lp_mark {
 	size_t slot_count;
 	size_t slots_used;
 	struct lp_vec work;	      /* struct range */
+	struct lp_vec heap;	      /* uint64_t: indexes of the chunks with blocks, ascending */
 	struct lp_vec pages;	      /* uint64_t: numbers of those that wait to be scanned */
 	size_t taken;		      /* of PAGES */
 	struct lp_vec found;	      /* pages for when all of PAGES are taken */
