@@ -65,8 +65,8 @@ static inline int fetch_all(int count)
 	return sum;
 }
 
-/* Asks COUNT servers and takes the first answer. The next one finds room for its own; the others wait
- * for ever. */
+/* Asks COUNT servers and takes the first answer. The next one finds room for its own; the others
+ * wait for ever. */
 static inline int fetch_first(int count)
 {
 	struct slot *slot = slot_new(count);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The snapshot is a new process: it touches each page for the first time. That costs next to nothing
- * where the processor itself walks the page tables (0.1 to 0.3 us), but 5 to 7 us where a
+ * The snapshot is a new process: it touches each page for the first time. That costs next to
+ * nothing where the processor itself walks the page tables (0.1 to 0.3 us), but 5 to 7 us where a
  * hypervisor keeps tables of its own beside them (shadow paging: PVM, nested virtualization without
  * hardware help), as each first touch leaves the machine. The kernel reads through its own mapping
  * of all memory, which is there already: pages that are spliced into a pipe are read from it at 0.3

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads of the snapshot's own memory by way of the kernel. Runs in the snapshot: no malloc, no lock.
+ * Reads of the snapshot's own memory by way of the kernel. Runs in the snapshot: no malloc, no
+ * lock.
  */
 #ifndef LP_CORE_FETCH_H
 #define LP_CORE_FETCH_H
@@ -29,13 +30,14 @@ struct lp_fetch_sample {
 };
 
 /* Makes ready. Returns 0, or -errno: without descriptors, pipe memory, or where the kernel has no
- * vmsplice. -EPERM where a seccomp filter is in force, which might kill who calls it; with TRY it is
- * called all the same. */
+ * vmsplice. -EPERM where a seccomp filter is in force, which might kill who calls it; with TRY it
+ * is called all the same. */
 int lp_fetch_open(struct lp_fetch *fetch, bool try);
 
 void lp_fetch_close(struct lp_fetch *fetch);
 
-/* Whether copies are much faster than the first touch of a page, by trying both on COUNT samples. */
+/* Whether copies are much faster than the first touch of a page, by trying both on COUNT samples.
+ */
 bool lp_fetch_pays(struct lp_fetch *fetch, const struct lp_fetch_sample *samples, size_t count);
 
 /*

@@ -23,9 +23,9 @@
 #define BYTES_AHEAD 1024
 #define PAGES_AHEAD 8
 #define SORTED_MIN 256
-#define LARGE_PAGES 8	/* a range of more is copied by itself */
-#define COPIED_MIN 6	/* fewer pieces are not worth the system calls */
-#define COPIES_MAX 16	/* of one page: then it is touched */
+#define LARGE_PAGES 8 /* a range of more is copied by itself */
+#define COPIED_MIN 6  /* fewer pieces are not worth the system calls */
+#define COPIES_MAX 16 /* of one page: then it is touched */
 
 /* --- Marking --- */
 
@@ -196,8 +196,8 @@ static void scan_words(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 		look_at(mark, at);
 }
 
-/* Likewise, a line of the cache at a time. Vectors compare with sign: what is compared is shifted by
- * half the range. */
+/* Likewise, a line of the cache at a time. Vectors compare with sign: what is compared is shifted
+ * by half the range. */
 __attribute__((target("avx2"))) static void scan_lines(struct lp_mark *mark, uintptr_t low,
 						       uintptr_t high)
 {
@@ -382,9 +382,8 @@ static inline uintptr_t next_of(struct visit *visit)
 		if (!pending)
 			continue;
 		visit->pending[visit->word] = pending & (pending - 1);
-		return visit->address +
-		       ((visit->word * 64 + (uintptr_t)__builtin_ctzll(pending))
-			<< LP_GRANULE_SHIFT);
+		return visit->address + ((visit->word * 64 + (uintptr_t)__builtin_ctzll(pending))
+					 << LP_GRANULE_SHIFT);
 	}
 	return 0;
 }
@@ -553,8 +552,8 @@ static void scan_visit(struct lp_mark *mark, struct visit *visit, uintptr_t high
 	uintptr_t block;
 
 	while ((block = next_of(visit))) {
-		size_t size = mark->headers ? size_in_header(block + shift)
-					    : mark->usable((void *)block);
+		size_t size =
+			mark->headers ? size_in_header(block + shift) : mark->usable((void *)block);
 		uintptr_t end = block + size;
 
 		count_block(mark, size);
@@ -584,8 +583,8 @@ static void fill(struct lp_mark *mark)
 		struct visit visit;
 
 		if (mark->work.count) {
-			struct range range = *lp_vec_at(&mark->work, struct range,
-							--mark->work.count);
+			struct range range =
+				*lp_vec_at(&mark->work, struct range, --mark->work.count);
 
 			if (range.end - range.start < LARGE_PAGES * LP_PAGE)
 				add_item(batch, range.start, range.end, &none);

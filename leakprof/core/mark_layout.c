@@ -321,8 +321,8 @@ static uintptr_t first_block(const struct chunk *chunk, uintptr_t index, uint32_
 
 	for (i = first; i < first + words; i++)
 		if (chunk->level1[i / 64] >> (i % 64) & 1)
-			return block_of_bit(index, i * 64 +
-							   (uint32_t)__builtin_ctzll(chunk->bits[i]));
+			return block_of_bit(index,
+					    i * 64 + (uint32_t)__builtin_ctzll(chunk->bits[i]));
 	return 0;
 }
 
@@ -353,7 +353,8 @@ static size_t take_samples(struct lp_mark *mark, struct lp_fetch_sample *samples
 		const struct chunk *chunk = mark->chunks[index];
 
 		if (chunk && chunk->bits)
-			count += take_sample(chunk, index, i % each * SAMPLE_WORDS, &samples[count]);
+			count +=
+				take_sample(chunk, index, i % each * SAMPLE_WORDS, &samples[count]);
 	}
 	return count;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the marker share: memory as mark_layout.c lays it out, as mark_lookup.c looks it
- * up and as mark.c marks it. The address space is cut into the heap map's chunks of 64 MiB; each chunk that holds
- * anything has a struct chunk:
+ * What the parts of the marker share: memory as mark_layout.c lays it out, as mark_lookup.c looks
+ * it up and as mark.c marks it. The address space is cut into the heap map's chunks of 64 MiB; each
+ * chunk that holds anything has a struct chunk:
  *
  *     bits     the heap map's: 1 = a block starts in these 16 bytes
  *     level1   1 = that word of bits is not zero     (1 bit per KiB)

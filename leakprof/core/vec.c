@@ -29,7 +29,8 @@ static bool grow(struct lp_vec *vec, size_t count)
 	}
 	vec->data = data;
 	vec->capacity = capacity;
-	/* What is large is filled once from end to end: a fault for each page is most of the cost. */
+	/* What is large is filled once from end to end: a fault for each page is most of the cost.
+	 */
 	if (capacity * vec->element >= HUGE_BYTES)
 		LP_SYS3(SYS_madvise, data, capacity * vec->element, MADV_HUGEPAGE);
 	return true;
