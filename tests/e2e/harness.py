@@ -30,6 +30,8 @@ LOAD = os.path.join(SOURCE, "examples", "load.sh")
 LEAK, ALL = "/debug/pprof/goroutineleak", "/debug/pprof/goroutine"
 FOLDER = tempfile.mkdtemp(prefix="leakprof-test-")
 results = {"passed": 0, "failed": 0, "known": 0}
+# Options for all programs of a suite: how `./dev test` runs one in another way.
+EVERYWHERE = os.environ.get("LEAKPROF_OPTIONS", "")
 COND, MUTEX, JOIN = "sync.Cond.Wait", "sync.Mutex.Lock", "join"
 
 # Leaks that are known to be hidden, and why. One that is found is a failure: take its line out. A live goroutine that is
@@ -125,7 +127,7 @@ class Running:
 
 
 def preload(**options):
-    text = ":".join("%s=%s" % item for item in options.items())
+    text = ":".join([EVERYWHERE] * bool(EVERYWHERE) + ["%s=%s" % item for item in options.items()])
     return dict(os.environ, LD_PRELOAD=SHIM, LEAKPROF_OPTIONS=text)
 
 

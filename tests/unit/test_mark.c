@@ -9,6 +9,7 @@ static size_t told_count;
 static uint32_t stacks[64];
 static size_t stack_count;
 static struct lp_mark *mark;
+static enum lp_copies copies;
 
 static void on_reached(void *context, uint32_t watch)
 {
@@ -28,6 +29,7 @@ static void begin(uintptr_t mask, unsigned step)
 	told_count = stack_count = 0;
 	mark = lp_mark_new(fake_usable, mask, step);
 	assert_non_null(mark);
+	lp_mark_copies(mark, copies);
 }
 
 static void ready(void)
@@ -256,7 +258,62 @@ static void a_large_sparse_block_is_read_where_it_was_touched(void **state)
 	assert_true(lp_mark_figures(mark)->bytes_scanned < 1ul << 20);
 }
 
-int main(void)
+/* A tree of nodes of many sizes, small and over many pages: more is found at once than a batch holds,
+ * and the last words of each node are as good as its first. */
+static void wide_trees_are_marked_to_their_leaves(void **state)
+{
+	static const size_t sizes[] = {32, 48, 4096, 4080, 100000, 1024, 9000, 24};
+	enum { NODES = 4000 };
+	static char *nodes[NODES];
+	static size_t lengths[NODES];
+	uintptr_t word;
+	int i;
+
+	(void)state;
+	for (i = 0; i < NODES; i++) {
+		lengths[i] = sizes[i % 8];
+		nodes[i] = fake_malloc(lengths[i]);
+	}
+	for (i = 1; i < NODES; i++) {
+		int parent = (i - 1) / 2;
+		char *end = nodes[parent] + lengths[parent];
+
+		memcpy(end - (i % 2 ? 8 : 16), &nodes[i], sizeof(nodes[i]));
+	}
+	word = (uintptr_t)nodes[0];
+	begin(~0ul, 8);
+	ready();
+	run_from(&word, sizeof(word));
+	assert_int_equal(lp_mark_figures(mark)->marked, NODES);
+	assert_int_equal(lp_mark_figures(mark)->bytes_scanned,
+			 lp_mark_figures(mark)->marked_bytes + sizeof(word));
+}
+
+/* Where words need not be aligned one may lie across two pages, and across what is read at once. */
+static void a_word_across_pages_counts_where_words_are_unaligned(void **state)
+{
+	char *large = fake_malloc(4ul << 20);
+	char *blocks[64];
+	uintptr_t words[2] = {(uintptr_t)large, (uintptr_t)large};
+	uintptr_t page;
+	int i;
+
+	(void)state;
+	memset(large, 1, 2ul << 20);
+	for (i = 0; i < 64; i++) {
+		blocks[i] = fake_malloc(64);
+		page = ((uintptr_t)large + (i + 1) * 16384ul) & ~4095ul;
+		memcpy((char *)page - 4, &blocks[i], sizeof(blocks[i]));
+	}
+	begin(~0ul, 4);
+	ready();
+	for (i = 0; i < 64; i++)
+		lp_mark_watch(mark, (uintptr_t)blocks[i], (uint32_t)i);
+	run_from(words, sizeof(words));
+	assert_int_equal(told_count, 64);
+}
+
+static int run_all(const char *name)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(pointers_into_a_block_count_and_behind_it_do_not,
@@ -272,7 +329,18 @@ int main(void)
 		cmocka_unit_test_setup(tags_and_unaligned_words_count_where_asked, fake_setup),
 		cmocka_unit_test_setup(a_large_sparse_block_is_read_where_it_was_touched,
 				       fake_setup),
+		cmocka_unit_test_setup(wide_trees_are_marked_to_their_leaves, fake_setup),
+		cmocka_unit_test_setup(a_word_across_pages_counts_where_words_are_unaligned,
+				       fake_setup),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	int failed = run_all("in place");
+
+	copies = LP_COPIES_ALWAYS;
+	return failed + run_all("in copies");
 }
