@@ -37,7 +37,7 @@ const struct lp_option lp_option_table[] = {
 	 "and'ed to a word before it is taken for a pointer (tagged pointers)"},
 	{"unaligned", LP_OPT_BOOL, EVERYWHERE, MEMBER(unaligned), "0",
 	 "also look for pointers at 4-byte alignment"},
-	{"copies", LP_OPT_UINT, NOT_CHECK, MEMBER(copies), "1",
+	{"copies", LP_OPT_UINT, LP_OPT_TARGET, MEMBER(copies), "1",
 	 "read the heap in copies: 0 never, 1 where that is seen to be faster, 2 always"},
 	{"confirm", LP_OPT_UINT, NOT_CHECK, MEMBER(confirm), "1",
 	 "report a leak when so many snapshots agree on it (the one at exit counts for all)"},
