@@ -579,7 +579,7 @@ static void fill(struct lp_mark *mark)
 	batch->piece_count = 0;
 	batch->pages = 0;
 	batch->bytes = 0;
-	while (batch->pages + LARGE_PAGES < batch->fetch.room) {
+	while (batch->pages + LARGE_PAGES < batch->fetch.room && batch->count < LP_FETCH_ROOM) {
 		struct visit visit;
 
 		if (mark->work.count) {

@@ -258,8 +258,8 @@ static void a_large_sparse_block_is_read_where_it_was_touched(void **state)
 	assert_true(lp_mark_figures(mark)->bytes_scanned < 1ul << 20);
 }
 
-/* A tree of nodes of many sizes, small and over many pages: more is found at once than a batch holds,
- * and the last words of each node are as good as its first. */
+/* A tree of nodes of many sizes, small and over many pages: more is found at once than a batch
+ * holds, and the last words of each node are as good as its first. */
 static void wide_trees_are_marked_to_their_leaves(void **state)
 {
 	static const size_t sizes[] = {32, 48, 4096, 4080, 100000, 1024, 9000, 24};
@@ -287,6 +287,25 @@ static void wide_trees_are_marked_to_their_leaves(void **state)
 	assert_int_equal(lp_mark_figures(mark)->marked, NODES);
 	assert_int_equal(lp_mark_figures(mark)->bytes_scanned,
 			 lp_mark_figures(mark)->marked_bytes + sizeof(word));
+}
+
+/* Ranges side by side are one piece to copy, however many they are. */
+static void many_ranges_side_by_side_are_all_scanned(void **state)
+{
+	enum { RANGES = 2000 };
+	static uintptr_t words[RANGES];
+	int i;
+
+	(void)state;
+	begin(~0ul, 8);
+	for (i = 0; i < RANGES; i++)
+		words[i] = (uintptr_t)fake_malloc(64);
+	ready();
+	/* Those that come last are scanned first. */
+	for (i = RANGES - 1; i >= 0; i--)
+		lp_mark_range(mark, (uintptr_t)&words[i], (uintptr_t)&words[i + 1]);
+	assert_int_equal(lp_mark_run(mark), 0);
+	assert_int_equal(lp_mark_figures(mark)->marked, RANGES);
 }
 
 /* Where words need not be aligned one may lie across two pages, and across what is read at once. */
@@ -330,6 +349,7 @@ static int run_all(const char *name)
 		cmocka_unit_test_setup(a_large_sparse_block_is_read_where_it_was_touched,
 				       fake_setup),
 		cmocka_unit_test_setup(wide_trees_are_marked_to_their_leaves, fake_setup),
+		cmocka_unit_test_setup(many_ranges_side_by_side_are_all_scanned, fake_setup),
 		cmocka_unit_test_setup(a_word_across_pages_counts_where_words_are_unaligned,
 				       fake_setup),
 	};
