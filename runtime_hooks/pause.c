@@ -52,13 +52,9 @@ static uint64_t read_kib(const char *file, const char *const names[2])
 {
 	char text[4096];
 	uint64_t sum = 0;
-	int fd = lp_sys_open(file, O_RDONLY, 0);
-	long n = fd < 0 ? 0 : lp_sys_read(fd, text, sizeof(text) - 1);
 	int i;
 
-	if (fd >= 0)
-		lp_sys_close(fd);
-	text[n > 0 ? n : 0] = 0;
+	lp_sys_read_text(file, text, sizeof(text));
 	for (i = 0; i < 2; i++) {
 		const char *at = strstr(text, names[i]);
 		uint64_t kib = 0;

@@ -128,8 +128,6 @@ static uint64_t blocked_signals(int tid)
 	uint64_t mask = 0;
 	const char *at;
 	int n = 0;
-	long got;
-	int fd;
 
 	do
 		digits[n++] = (char)('0' + tid % 10);
@@ -137,12 +135,7 @@ static uint64_t blocked_signals(int tid)
 	while (n > 0)
 		path[length++] = digits[--n];
 	memcpy(path + length, "/status", 8);
-	fd = lp_sys_open(path, O_RDONLY, 0);
-	if (fd < 0)
-		return 0;
-	got = lp_sys_read(fd, text, sizeof(text) - 1);
-	lp_sys_close(fd);
-	text[got > 0 ? got : 0] = 0;
+	lp_sys_read_text(path, text, sizeof(text));
 	at = strstr(text, "SigBlk:\t");
 	for (at = at ? at + 8 : ""; *at > ' '; at++)
 		mask = mask << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);

@@ -139,17 +139,11 @@ static char *task_folder(char *path)
 static long read_task(int number, const char *name, char *text, size_t size)
 {
 	char path[64];
-	long got;
-	int fd;
+	long n;
 
 	append(append_number(append(task_folder(path), "/"), number), name);
-	fd = lp_sys_open(path, O_RDONLY, 0);
-	if (fd < 0)
-		return fd == -ENOENT || fd == -ESRCH ? 0 : fd;
-	got = lp_sys_read(fd, text, size - 1);
-	lp_sys_close(fd);
-	text[got > 0 ? got : 0] = 0;
-	return got == -ESRCH ? 0 : got;
+	n = lp_sys_read_text(path, text, size);
+	return n == -ENOENT || n == -ESRCH ? 0 : n;
 }
 
 /* Whether the thread still has to answer: not a zombie (a main thread that has ended while others

@@ -31,15 +31,10 @@ static bool is_filtered(void)
 {
 	static const char key[] = "\nSeccomp:\t";
 	char status[4096];
-	int fd = lp_sys_open("/proc/self/status", O_RDONLY, 0);
 	const char *at;
-	long n;
 
-	if (fd < 0)
+	if (lp_sys_read_text("/proc/self/status", status, sizeof(status)) < 0)
 		return true;
-	n = lp_sys_read(fd, status, sizeof(status) - 1);
-	lp_sys_close(fd);
-	status[n < 0 ? 0 : n] = 0;
 	at = strstr(status, key);
 	return at && at[strlen(key)] != '0';
 }

@@ -22,6 +22,7 @@
 #include "core/heapmap.h"
 #include "core/layout.h"
 #include "core/own.h"
+#include "core/pagemap.h"
 #include "core/sanitizer.h"
 #include "core/sys.h"
 #include "core/thread.h"
@@ -218,30 +219,25 @@ static bool is_anonymous(const struct lp_region *region)
 
 /*
  * Whether any page of an inaccessible region was ever touched: a program may have hidden data
- * behind mprotect. Where it cannot be asked (a program that has changed its user may not read its
- * own pagemap), it may have been.
+ * behind mprotect. Where it cannot be asked it may have been.
  */
 static bool was_touched(const struct lp_region *region)
 {
-	uint64_t entries[512];
-	int fd = lp_sys_open("/proc/self/pagemap", O_RDONLY, 0);
-	uint64_t page = region->start / LP_PAGE;
-	bool touched = fd < 0;
-	long n = 1;
+	bool pages[LP_PAGEMAP_MAX];
+	int pagemap = lp_pagemap_open();
+	uintptr_t at = region->start;
+	size_t touched = 0;
 
-	while (!touched && page < region->end / LP_PAGE && n > 0) {
-		size_t pages = region->end / LP_PAGE - page;
-		long i;
+	while (!touched && at < region->end) {
+		size_t count = (region->end - at) / LP_PAGE;
 
-		if (pages > LP_ARRAY_SIZE(entries))
-			pages = LP_ARRAY_SIZE(entries);
-		n = LP_SYS4(SYS_pread64, fd, entries, pages * 8, page * 8);
-		for (i = 0; i < n / 8; i++)
-			touched |= entries[i] >> 62 != 0;
-		page += pages;
+		if (count > LP_PAGEMAP_MAX)
+			count = LP_PAGEMAP_MAX;
+		touched = lp_pagemap_touched(pagemap, at, count, pages);
+		at += count * LP_PAGE;
 	}
-	if (fd >= 0)
-		lp_sys_close(fd);
+	if (pagemap >= 0)
+		lp_sys_close(pagemap);
 	return touched;
 }
 

@@ -15,6 +15,7 @@
 #include <immintrin.h>
 
 #include "core/mark_layout.h"
+#include "core/pagemap.h"
 #include "core/stream.h"
 #include "core/sys.h"
 
@@ -267,25 +268,21 @@ static void scan_large(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 /* Scans the pages of a large range that were ever touched; the others are zero. */
 static void scan_sparse(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 {
-	uint64_t entries[512];
+	bool touched[LP_PAGEMAP_MAX];
 	uintptr_t page = LP_ALIGN_DOWN(low, LP_PAGE);
 	uintptr_t start = 0; /* of the touched pages before PAGE */
 
 	while (page < high) {
 		size_t pages = (LP_ALIGN_UP(high, LP_PAGE) - page) / LP_PAGE;
 		size_t i;
-		long n;
 
-		if (pages > LP_ARRAY_SIZE(entries))
-			pages = LP_ARRAY_SIZE(entries);
-		n = LP_SYS4(SYS_pread64, mark->pagemap, entries, pages * 8, page / LP_PAGE * 8);
+		if (pages > LP_PAGEMAP_MAX)
+			pages = LP_PAGEMAP_MAX;
+		lp_pagemap_touched(mark->pagemap, page, pages, touched);
 		for (i = 0; i < pages; i++, page += LP_PAGE) {
-			/* Bit 63: present, 62: swapped. Without an answer: as if present. */
-			bool touched = (long)(i * 8) >= n || entries[i] >> 62;
-
-			if (touched && !start)
+			if (touched[i] && !start)
 				start = page < low ? low : page;
-			if (touched || !start)
+			if (touched[i] || !start)
 				continue;
 			/* A word may lie across here too. */
 			scan_large(mark, start, page + sizeof(uintptr_t) - mark->step);

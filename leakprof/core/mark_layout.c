@@ -12,6 +12,7 @@
 
 #include "core/mark_layout.h"
 #include "core/own.h"
+#include "core/pagemap.h"
 #include "core/stream.h"
 #include "core/sys.h"
 
@@ -42,7 +43,7 @@ struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, un
 	mark->pages = LP_VEC(uint64_t);
 	mark->found = LP_VEC(uint64_t);
 	mark->visit.word = PAGE_WORDS;
-	mark->pagemap = lp_sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	mark->pagemap = lp_pagemap_open();
 	return mark->chunks ? mark : NULL;
 }
 
@@ -134,20 +135,6 @@ static void check_headers(struct lp_mark *mark, const struct chunk *chunk, uintp
 	}
 }
 
-/* Which pages of the BYTES at ADDRESS were ever touched; those of which the kernel does not tell
- * count as if. */
-static void ask_touched(struct lp_mark *mark, const void *address, size_t bytes, bool *touched)
-{
-	uint64_t entries[LP_CHUNK_BYTES / LP_PAGE];
-	long n = LP_SYS4(SYS_pread64, mark->pagemap, entries, bytes / LP_PAGE * sizeof(*entries),
-			 (uintptr_t)address / LP_PAGE * sizeof(*entries));
-	size_t i;
-
-	/* Bit 63: present, 62: swapped. */
-	for (i = 0; i < bytes / LP_PAGE; i++)
-		touched[i] = (long)(i * sizeof(*entries)) >= n || entries[i] >> 62;
-}
-
 /* Adds to *USED how many words of its bits are not zero. */
 static bool index_chunk(struct lp_mark *mark, uintptr_t index, size_t *used)
 {
@@ -159,7 +146,7 @@ static bool index_chunk(struct lp_mark *mark, uintptr_t index, size_t *used)
 
 	if (!chunk)
 		return false;
-	ask_touched(mark, bits, LP_CHUNK_BYTES, touched);
+	lp_pagemap_touched(mark->pagemap, (uintptr_t)bits, LP_ARRAY_SIZE(touched), touched);
 	for (i = 0; i < LP_CHUNK_WORDS; i++) {
 		if (!touched[i / (LP_PAGE / sizeof(*bits))]) {
 			i += LP_PAGE / sizeof(*bits) - 1;

@@ -194,15 +194,11 @@ static uint32_t add_name(struct writer *writer, const char *text)
 static uint32_t add_cmdline(struct writer *writer)
 {
 	char text[LP_PATH_MAX];
-	int fd = lp_sys_open("/proc/self/cmdline", O_RDONLY, 0);
-	long n = fd < 0 ? 0 : lp_sys_read(fd, text, sizeof(text) - 1);
+	long n = lp_sys_read_text("/proc/self/cmdline", text, sizeof(text));
 	long i;
 
-	if (fd >= 0)
-		lp_sys_close(fd);
 	if (n <= 0)
 		return 0;
-	text[n] = 0;
 	for (i = 0; i + 1 < n; i++)
 		if (!text[i])
 			text[i] = ' ';

@@ -60,6 +60,19 @@ static inline long lp_sys_read(int fd, void *buffer, size_t size)
 	return LP_SYS3(SYS_read, fd, buffer, size);
 }
 
+/* Reads a small file of /proc, as text: at most SIZE - 1 bytes and a 0. Returns how many, or -errno
+ * with an empty text. */
+static inline long lp_sys_read_text(const char *path, char *text, size_t size)
+{
+	int fd = lp_sys_open(path, O_RDONLY, 0);
+	long n = fd < 0 ? fd : lp_sys_read(fd, text, size - 1);
+
+	if (fd >= 0)
+		lp_sys_close(fd);
+	text[n > 0 ? n : 0] = 0;
+	return n;
+}
+
 static inline long lp_sys_write(int fd, const void *buffer, size_t size)
 {
 	return LP_SYS3(SYS_write, fd, buffer, size);
