@@ -43,11 +43,13 @@ int lp_fetch_open(struct lp_fetch *fetch, bool try)
 {
 	int ends[2];
 	long size;
+	long r;
 
 	if (!try && is_filtered())
 		return -EPERM;
-	if (LP_SYS2(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK))
-		return -EMFILE;
+	r = LP_SYS2(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
+	if (r)
+		return (int)r;
 	fetch->in = ends[0];
 	fetch->out = ends[1];
 	/* A user who has many pipes may have no larger ones. */

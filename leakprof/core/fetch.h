@@ -29,9 +29,9 @@ struct lp_fetch_sample {
 	uintptr_t third;
 };
 
-/* Makes ready. Returns 0, or -errno: without descriptors, pipe memory, or where the kernel has no
- * vmsplice. -EPERM where a seccomp filter is in force, which might kill who calls it; with TRY it
- * is called all the same. */
+/* Makes ready. Returns 0, or -errno: without a descriptor, or without memory for a pipe of some
+ * pages. -EPERM where a seccomp filter is in force, which might kill who calls vmsplice; with TRY
+ * that is called all the same. */
 int lp_fetch_open(struct lp_fetch *fetch, bool try);
 
 void lp_fetch_close(struct lp_fetch *fetch);

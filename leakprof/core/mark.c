@@ -6,8 +6,7 @@
  * first in, first out, and while one waits more of its blocks are marked (so do Go 1.26 and later).
  *
  * What there is to look at is mostly not in the cache: words that were found, and blocks that are
- * to be scanned, wait in two short queues while their memory comes. Where the first touch of a page
- * is dear (fetch.c), many pages are copied at once instead, and scanned in the copy.
+ * to be scanned, wait in two short queues while their memory comes (in copies: mark_batch.c).
  *
  * Runs in the snapshot: no malloc, no lock. Changes no layout.
  */
@@ -24,9 +23,6 @@
 #define BYTES_AHEAD 1024
 #define PAGES_AHEAD 8
 #define SORTED_MIN 256
-#define LARGE_PAGES 8 /* a range of more is copied by itself */
-#define COPIED_MIN 6  /* fewer pieces are not worth the system calls */
-#define COPIES_MAX 16 /* of one page: then it is touched */
 
 /* --- Marking --- */
 
@@ -172,8 +168,7 @@ static void mark_soon(struct lp_mark *mark, uintptr_t word)
 	mark->words[(mark->first_word + mark->word_count++) % WORDS_AHEAD] = word;
 }
 
-/* Those that mark_soon still has. */
-static void mark_pending(struct lp_mark *mark)
+void lp_mark_pending(struct lp_mark *mark)
 {
 	while (mark->word_count)
 		lp_mark_word(mark, next_word(mark));
@@ -222,23 +217,16 @@ __attribute__((target("avx2"))) static void scan_lines(struct lp_mark *mark, uin
 		for (; LP_UNLIKELY(found); found &= found - 1)
 			look_at(mark, at + (unsigned)__builtin_ctz(found) * sizeof(uintptr_t));
 	}
-	for (; at + sizeof(uintptr_t) <= high; at += sizeof(uintptr_t))
-		look_at(mark, at);
+	scan_words(mark, at, high);
 }
 
-static void scan(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+void lp_mark_scan(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 {
 	mark->figures.bytes_scanned += high - low;
 	if (LP_LIKELY(mark->vectors))
 		scan_lines(mark, low, high);
 	else
 		scan_words(mark, low, high);
-}
-
-/* Where the next part of a range starts that was scanned up to HIGH: a word may lie across. */
-static uintptr_t next_part(const struct lp_mark *mark, uintptr_t high)
-{
-	return high - (sizeof(uintptr_t) - mark->step);
 }
 
 /* Scans a range of many pages, by copies of as many as can be had at once. */
@@ -257,12 +245,12 @@ static void scan_large(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 		part.iov_len = end - start;
 		if (!lp_fetch_copy(fetch, &part, 1, part.iov_len))
 			shift = 0;
-		scan(mark, low + shift, end + shift);
+		lp_mark_scan(mark, low + shift, end + shift);
 		if (end == high)
 			return;
 		low = next_part(mark, end);
 	}
-	scan(mark, low, high);
+	lp_mark_scan(mark, low, high);
 }
 
 /* Scans the pages of a large range that were ever touched; the others are zero. */
@@ -293,7 +281,7 @@ static void scan_sparse(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 		scan_large(mark, start, high);
 }
 
-static void scan_range(struct lp_mark *mark, uintptr_t low, uintptr_t high)
+void lp_mark_scan_range(struct lp_mark *mark, uintptr_t low, uintptr_t high)
 {
 	if (high - low >= SPARSE_BYTES && mark->pagemap >= 0)
 		scan_sparse(mark, low, high);
@@ -340,8 +328,7 @@ static void turn(struct lp_mark *mark)
 		sort_pages(mark);
 }
 
-/* The next page of the queue, in VISIT. False: there is none. */
-static bool take_page(struct lp_mark *mark, struct visit *visit)
+bool lp_mark_take_page(struct lp_mark *mark, struct visit *visit)
 {
 	struct chunk *chunk;
 	uint64_t page;
@@ -370,27 +357,6 @@ static bool take_page(struct lp_mark *mark, struct visit *visit)
 	return true;
 }
 
-/* The next block of VISIT, 0: there is none. */
-static inline uintptr_t next_of(struct visit *visit)
-{
-	for (; visit->word < PAGE_WORDS; visit->word++) {
-		uint64_t pending = visit->pending[visit->word];
-
-		if (!pending)
-			continue;
-		visit->pending[visit->word] = pending & (pending - 1);
-		return visit->address + ((visit->word * 64 + (uintptr_t)__builtin_ctzll(pending))
-					 << LP_GRANULE_SHIFT);
-	}
-	return 0;
-}
-
-static void count_block(struct lp_mark *mark, size_t size)
-{
-	mark->figures.marked++;
-	mark->figures.marked_bytes += size;
-}
-
 /* --- In place --- */
 
 static inline void know_size(struct lp_mark *mark, struct range *range)
@@ -413,7 +379,7 @@ static struct range next_handed_out(struct lp_mark *mark)
 		return *lp_vec_at(&mark->work, struct range, --mark->work.count);
 	do
 		range.start = next_of(&mark->visit);
-	while (!range.start && take_page(mark, &mark->visit));
+	while (!range.start && lp_mark_take_page(mark, &mark->visit));
 	return range;
 }
 
@@ -447,7 +413,7 @@ static struct range next_range(struct lp_mark *mark)
 
 	look_ahead(mark);
 	if (!mark->block_count && mark->word_count) {
-		mark_pending(mark);
+		lp_mark_pending(mark);
 		look_ahead(mark);
 	}
 	if (!mark->block_count)
@@ -464,172 +430,7 @@ static void run_in_place(struct lp_mark *mark)
 	struct range range;
 
 	while ((range = next_range(mark)).start)
-		scan_range(mark, range.start, range.end);
-}
-
-/* --- In copies --- */
-
-static void add_item(struct batch *batch, uintptr_t low, uintptr_t high, const struct visit *visit)
-{
-	struct item *item = &batch->items[batch->count++];
-	struct iovec *piece = &batch->pieces[batch->piece_count];
-	uintptr_t end = LP_ALIGN_UP(high, sizeof(uintptr_t));
-
-	item->low = LP_ALIGN_DOWN(low, sizeof(uintptr_t));
-	item->high = high;
-	item->visit = *visit;
-	/* Pages are mostly in order, and what is side by side is one piece. */
-	if (batch->piece_count && item->low <= batch->high &&
-	    item->low >= (uintptr_t)piece[-1].iov_base) {
-		piece--;
-		item->offset = batch->bytes - (batch->high - item->low);
-	} else {
-		piece->iov_base = (void *)item->low;
-		piece->iov_len = 0;
-		batch->piece_count++;
-		batch->high = item->low;
-		batch->pages++;
-		item->offset = batch->bytes;
-	}
-	if (end <= batch->high)
-		return;
-	piece->iov_len += end - batch->high;
-	batch->bytes += end - batch->high;
-	batch->pages += (end - 1) / LP_PAGE - (batch->high - 1) / LP_PAGE;
-	batch->high = end;
-}
-
-/* Where the first block behind BLOCK starts, if it does so in the next page or before; else the end
- * of that. */
-static uintptr_t next_start(const struct chunk *chunk, uintptr_t block)
-{
-	uint32_t n = bit_of(block);
-	uint32_t end = (n / PAGE_BITS + 2) * PAGE_WORDS;
-	uint32_t i = n / 64;
-	uint64_t word = chunk->bits[i] & ~1ull << (n % 64);
-
-	if (end > LP_CHUNK_WORDS)
-		end = LP_CHUNK_WORDS;
-	while (!word && ++i < end)
-		word = chunk->bits[i];
-	return block_of_bit(block >> LP_CHUNK_SHIFT, 0) +
-	       ((i * 64 + (word ? (uintptr_t)__builtin_ctzll(word) : 0)) << LP_GRANULE_SHIFT);
-}
-
-/* From the header of the first block of VISIT to the end of the last. */
-static void add_visit(struct lp_mark *mark, const struct visit *visit)
-{
-	struct visit first = *visit;
-	uintptr_t low = next_of(&first);
-	unsigned last = PAGE_WORDS - 1;
-	uintptr_t block;
-
-	if (!low)
-		return;
-	while (!visit->pending[last])
-		last--;
-	block = visit->address +
-		((last * 64 + (uintptr_t)highest(visit->pending[last])) << LP_GRANULE_SHIFT);
-	add_item(mark->batch, mark->headers ? low - sizeof(size_t) : low,
-		 next_start(mark->chunks[block >> LP_CHUNK_SHIFT], block), visit);
-}
-
-/* How often the page of VISIT was copied. */
-static uint8_t *copies_of(struct lp_mark *mark, const struct visit *visit)
-{
-	struct chunk *chunk = mark->chunks[visit->address >> LP_CHUNK_SHIFT];
-
-	return &chunk->copies[(visit->address >> PAGE_SHIFT) % CHUNK_PAGES];
-}
-
-/* The blocks of VISIT, read SHIFT bytes from where they are; those that do not end before HIGH were
- * read up to there. SHIFT 0: in place, where nothing ends early. */
-static void scan_visit(struct lp_mark *mark, struct visit *visit, uintptr_t high, uintptr_t shift)
-{
-	uintptr_t block;
-
-	while ((block = next_of(visit))) {
-		size_t size =
-			mark->headers ? size_in_header(block + shift) : mark->usable((void *)block);
-		uintptr_t end = block + size;
-
-		count_block(mark, size);
-		if (!shift) {
-			scan_range(mark, block, end);
-			continue;
-		}
-		if (end > high) {
-			lp_mark_range(mark, next_part(mark, high), end);
-			end = high;
-		}
-		scan(mark, block + shift, end + shift);
-	}
-}
-
-/* Fills the batch with what there is to scan, and scans what is not to be copied so. */
-static void fill(struct lp_mark *mark)
-{
-	static const struct visit none;
-	struct batch *batch = mark->batch;
-
-	batch->count = 0;
-	batch->piece_count = 0;
-	batch->pages = 0;
-	batch->bytes = 0;
-	while (batch->pages + LARGE_PAGES < batch->fetch.room && batch->count < LP_FETCH_ROOM) {
-		struct visit visit;
-
-		if (mark->work.count) {
-			struct range range =
-				*lp_vec_at(&mark->work, struct range, --mark->work.count);
-
-			if (range.end - range.start < LARGE_PAGES * LP_PAGE)
-				add_item(batch, range.start, range.end, &none);
-			else
-				scan_range(mark, range.start, range.end);
-		} else if (!take_page(mark, &visit)) {
-			return;
-		} else if (*copies_of(mark, &visit) >= COPIES_MAX) {
-			scan_visit(mark, &visit, 0, 0);
-		} else {
-			add_visit(mark, &visit);
-		}
-	}
-}
-
-static void run_batch(struct lp_mark *mark)
-{
-	struct batch *batch = mark->batch;
-	bool copied = batch->count >= COPIED_MIN &&
-		      lp_fetch_copy(&batch->fetch, batch->pieces, batch->piece_count, batch->bytes);
-	size_t i;
-
-	for (i = 0; i < batch->count; i++) {
-		struct item *item = &batch->items[i];
-		uintptr_t shift = 0;
-
-		if (copied)
-			shift = (uintptr_t)batch->fetch.buffer + item->offset - item->low;
-		if (!item->visit.address) {
-			scan(mark, item->low + shift, item->high + shift);
-			continue;
-		}
-		*copies_of(mark, &item->visit) += copied ? 1 : COPIES_MAX;
-		scan_visit(mark, &item->visit, item->high, shift);
-	}
-}
-
-static void run_in_batches(struct lp_mark *mark)
-{
-	for (;;) {
-		fill(mark);
-		if (mark->batch->count)
-			run_batch(mark);
-		else if (mark->word_count)
-			mark_pending(mark);
-		else
-			return;
-	}
+		lp_mark_scan_range(mark, range.start, range.end);
 }
 
 /* --- The whole --- */
@@ -637,7 +438,7 @@ static void run_in_batches(struct lp_mark *mark)
 int lp_mark_run(struct lp_mark *mark)
 {
 	if (mark->batch)
-		run_in_batches(mark);
+		lp_mark_batch_run(mark);
 	else
 		run_in_place(mark);
 	return lp_vec_failed() ? -ENOMEM : 0;

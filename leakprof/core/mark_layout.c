@@ -17,8 +17,6 @@
 #include "core/sys.h"
 
 #define HEADERS_CHECKED 64
-#define SAMPLE_WORDS (LP_CHUNK_WORDS >> (LP_CHUNK_SHIFT - 21)) /* of bits: 2 MiB */
-#define SAMPLES_MIN 4
 #define DENSE 4 /* a heap that fills one in so many parts of its chunks */
 
 struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, unsigned step)
@@ -298,74 +296,6 @@ static bool index_pieces(struct lp_mark *mark)
 	return true;
 }
 
-/* --- Copies --- */
-
-/* The first block that starts in the WORDS from FIRST on of chunk INDEX, 0: none. */
-static uintptr_t first_block(const struct chunk *chunk, uintptr_t index, uint32_t first,
-			     uint32_t words)
-{
-	uint32_t i;
-
-	for (i = first; i < first + words; i++)
-		if (chunk->level1[i / 64] >> (i % 64) & 1)
-			return block_of_bit(index,
-					    i * 64 + (uint32_t)__builtin_ctzll(chunk->bits[i]));
-	return 0;
-}
-
-/* Blocks in three parts of the 2 MiB that the bits from word FIRST on are about. */
-static bool take_sample(const struct chunk *chunk, uintptr_t index, uint32_t first,
-			struct lp_fetch_sample *sample)
-{
-	const uint32_t part = SAMPLE_WORDS / 4;
-
-	sample->first = first_block(chunk, index, first, part);
-	sample->second = first_block(chunk, index, first + 2 * part, part);
-	sample->third = first_block(chunk, index, first + 3 * part, part);
-	return sample->first && sample->second && sample->third;
-}
-
-/* Up to LP_FETCH_SAMPLES from all over the heap. */
-static size_t take_samples(struct lp_mark *mark, struct lp_fetch_sample *samples)
-{
-	const uint32_t each = LP_CHUNK_WORDS / SAMPLE_WORDS;
-	size_t chunk_count;
-	const uint32_t *chunks = lp_heapmap_chunks(&chunk_count);
-	size_t step = chunk_count * each / LP_FETCH_SAMPLES + 1;
-	size_t count = 0;
-	size_t i;
-
-	for (i = 0; i < chunk_count * each && count < LP_FETCH_SAMPLES; i += step) {
-		uint32_t index = chunks[i / each];
-		const struct chunk *chunk = mark->chunks[index];
-
-		if (chunk && chunk->bits)
-			count +=
-				take_sample(chunk, index, i % each * SAMPLE_WORDS, &samples[count]);
-	}
-	return count;
-}
-
-/* Without it all is scanned in place. */
-static void make_batch(struct lp_mark *mark)
-{
-	struct lp_fetch_sample samples[LP_FETCH_SAMPLES];
-	size_t count = mark->copies == LP_COPIES_AUTO ? take_samples(mark, samples) : 0;
-	struct batch *batch;
-
-	if (mark->copies == LP_COPIES_NEVER ||
-	    (mark->copies == LP_COPIES_AUTO && count < SAMPLES_MIN))
-		return;
-	batch = lp_own_map(sizeof(*batch));
-	if (!batch || lp_fetch_open(&batch->fetch, mark->copies == LP_COPIES_ALWAYS))
-		return;
-	if (mark->copies == LP_COPIES_AUTO && !lp_fetch_pays(&batch->fetch, samples, count)) {
-		lp_fetch_close(&batch->fetch);
-		return;
-	}
-	mark->batch = batch;
-}
-
 /* --- The end of the layout --- */
 
 void lp_mark_copies(struct lp_mark *mark, enum lp_copies copies)
@@ -381,7 +311,7 @@ int lp_mark_ready(struct lp_mark *mark, const struct lp_mark_client *client)
 	cut_roots(mark);
 	lp_vec_sort(&mark->roots);
 	lp_vec_sort(&mark->arenas);
-	make_batch(mark);
+	lp_mark_batch_make(mark);
 	return lp_vec_failed() ? -ENOMEM : 0;
 }
 

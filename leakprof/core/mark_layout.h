@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of the marker share: memory as mark_layout.c lays it out, as mark_lookup.c looks
- * it up and as mark.c marks it. The address space is cut into the heap map's chunks of 64 MiB; each
- * chunk that holds anything has a struct chunk:
+ * it up, as mark.c marks it, and as mark_batch.c reads it in copies. The address space is cut into
+ * the heap map's chunks of 64 MiB; each chunk that holds anything has a struct chunk:
  *
  *     bits     the heap map's: 1 = a block starts in these 16 bytes
  *     level1   1 = that word of bits is not zero     (1 bit per KiB)
@@ -29,6 +29,7 @@
 #define PAGE_BITS (1u << (PAGE_SHIFT - LP_GRANULE_SHIFT))
 #define PAGE_WORDS (PAGE_BITS / 64)
 #define WORDS_AHEAD 32	/* a power of two */
+#define LARGE_PAGES 8	/* a range of more is copied by itself */
 #define BLOCKS_AHEAD 16 /* likewise */
 
 struct chunk {
@@ -189,11 +190,58 @@ static inline bool test_and_clear(uint64_t *map, uintptr_t block)
 	return was;
 }
 
+/* The block that bit N of the page of VISIT is about. */
+static inline uintptr_t block_in(const struct visit *visit, uint32_t n)
+{
+	return visit->address + ((uintptr_t)n << LP_GRANULE_SHIFT);
+}
+
+/* The next block of VISIT, 0: there is none. */
+static inline uintptr_t next_of(struct visit *visit)
+{
+	for (; visit->word < PAGE_WORDS; visit->word++) {
+		uint64_t pending = visit->pending[visit->word];
+
+		if (!pending)
+			continue;
+		visit->pending[visit->word] = pending & (pending - 1);
+		return block_in(visit, visit->word * 64 + (uint32_t)__builtin_ctzll(pending));
+	}
+	return 0;
+}
+
+static inline void count_block(struct lp_mark *mark, size_t size)
+{
+	mark->figures.marked++;
+	mark->figures.marked_bytes += size;
+}
+
+/* Where the next part of a range starts that was scanned up to HIGH: a word may lie across. */
+static inline uintptr_t next_part(const struct lp_mark *mark, uintptr_t high)
+{
+	return high - (sizeof(uintptr_t) - mark->step);
+}
+
 /* The pool or stack that ADDRESS lies in, NULL: none. */
 struct piece *lp_mark_piece(struct lp_mark *mark, uintptr_t address);
 
 /* Tells the client of all watches in LIST, or of those on BLOCK, which is watched. */
 void lp_mark_fire(struct lp_mark *mark, uint32_t *list);
 void lp_mark_fire_block(struct lp_mark *mark, uintptr_t block);
+
+/* Looks at the words of LOW .. HIGH; the second, of a range of any size, leaves out what was never
+ * touched, and reads in copies where there is a batch. */
+void lp_mark_scan(struct lp_mark *mark, uintptr_t low, uintptr_t high);
+void lp_mark_scan_range(struct lp_mark *mark, uintptr_t low, uintptr_t high);
+
+/* The next page of the queue, in VISIT. False: there is none. */
+bool lp_mark_take_page(struct lp_mark *mark, struct visit *visit);
+
+/* Marks the words that were found and wait. */
+void lp_mark_pending(struct lp_mark *mark);
+
+/* Makes the batch, where the heap is to be read in copies; lp_mark_run by it. */
+void lp_mark_batch_make(struct lp_mark *mark);
+void lp_mark_batch_run(struct lp_mark *mark);
 
 #endif
