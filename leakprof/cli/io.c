@@ -92,16 +92,45 @@ static int write_directly(const char *path, const void *data, size_t size)
 	return r;
 }
 
+/* A file without a name, of which nothing stays when we are killed. Below 0: not on this
+ * filesystem. */
+static int open_nameless(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	int fd = -1;
+
+	/* give_name needs /proc. */
+	if (folder && !access("/proc/self/fd", X_OK))
+		fd = open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+	free(folder);
+	return fd;
+}
+
+static int give_name(int fd, const char *path)
+{
+	char link[64];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -errno : 0;
+}
+
 static int write_beside(const char *path, const void *data, size_t size)
 {
 	char *beside = NULL;
+	bool nameless;
 	int fd;
 	int r;
 
 	if (asprintf(&beside, "%s.%ld.part", path, (long)getpid()) < 0)
 		return -ENOMEM;
-	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = open_nameless(path);
+	nameless = fd >= 0;
+	if (!nameless)
+		fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	r = fd < 0 ? -errno : write_all(fd, data, size);
+	if (!r && nameless)
+		r = give_name(fd, beside);
 	if (fd >= 0 && close(fd) && !r)
 		r = -errno;
 	if (!r && rename(beside, path))

@@ -11,8 +11,8 @@
 #include "core/own.h"
 #include "core/sys.h"
 
-#define COPIED_MIN 6  /* pieces */
-#define COPIES_MAX 16 /* of one page */
+#define COPIED_MIN 6					       /* pieces */
+#define COPIES_MAX 16					       /* of one page */
 #define SAMPLE_WORDS (LP_CHUNK_WORDS >> (LP_CHUNK_SHIFT - 21)) /* of bits: 2 MiB */
 #define SAMPLES_MIN 4
 
