@@ -38,7 +38,7 @@ const struct lp_option lp_option_table[] = {
 	{"unaligned", LP_OPT_BOOL, EVERYWHERE, MEMBER(unaligned), "0",
 	 "also look for pointers at 4-byte alignment"},
 	{"copies", LP_OPT_UINT, LP_OPT_TARGET, MEMBER(copies), "1",
-	 "read the heap in copies: 0 never, 1 where that is seen to be faster, 2 always"},
+	 "read the heap in copies: 0 never, 1 where that is seen to be faster, 2 always", 2},
 	{"confirm", LP_OPT_UINT, NOT_CHECK, MEMBER(confirm), "1",
 	 "report a leak when so many snapshots agree on it (the one at exit counts for all)"},
 	{"trust_kernel", LP_OPT_BOOL, EVERYWHERE, MEMBER(trust_kernel), "0",
@@ -177,6 +177,8 @@ static int set(struct lp_options *options, const struct lp_option *option, const
 		r = read_quantity(value, length, durations, LP_ARRAY_SIZE(durations), &number);
 		break;
 	}
+	if (!r && option->most && number > option->most)
+		r = -EINVAL;
 	return r ? r : set_number(member, option->size, number);
 }
 

@@ -57,6 +57,7 @@ struct lp_option {
 	size_t size;	/* of the member: the room of a string */
 	const char *default_value;
 	const char *help; /* one line */
+	uint64_t most;	  /* of a number; 0: no bound */
 };
 
 extern const struct lp_option lp_option_table[];

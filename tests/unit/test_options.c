@@ -64,6 +64,7 @@ static void refuses_what_it_does_not_know(void **state)
 		{"signal=99999999999", -EINVAL},
 		{"stack_limit=99999999999G", -EINVAL},
 		{"at_exit=perhaps", -EINVAL},
+		{"copies=3", -EINVAL},
 	};
 	size_t i;
 
