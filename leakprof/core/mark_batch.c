@@ -11,8 +11,9 @@
 #include "core/own.h"
 #include "core/sys.h"
 
-#define COPIED_MIN 6					       /* pieces */
-#define COPIES_MAX 16					       /* of one page */
+#define COPIED_MIN 6  /* pieces */
+#define PIECE_PAGES 3 /* so many hold a block of 8 KiB with its header */
+#define COPIES_MAX 16 /* of one page */
 #define SAMPLE_WORDS (LP_CHUNK_WORDS >> (LP_CHUNK_SHIFT - 21)) /* of bits: 2 MiB */
 #define SAMPLES_MIN 4
 
@@ -115,12 +116,12 @@ static void add_item(struct batch *batch, uintptr_t low, uintptr_t high, const s
 	batch->high = end;
 }
 
-/* Where the first block behind BLOCK starts, if it does so in the next page or before; else the end
- * of that. */
+/* Where the first block behind BLOCK starts, if it does so in the page of BLOCK or soon after it;
+ * else the end of what is read at once. */
 static uintptr_t next_start(const struct chunk *chunk, uintptr_t block)
 {
 	uint32_t n = bit_of(block);
-	uint32_t end = (n / PAGE_BITS + 2) * PAGE_WORDS;
+	uint32_t end = (n / PAGE_BITS + PIECE_PAGES) * PAGE_WORDS;
 	uint32_t i = n / 64;
 	uint64_t word = chunk->bits[i] & ~1ull << (n % 64);
 
