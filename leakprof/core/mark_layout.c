@@ -17,7 +17,9 @@
 #include "core/sys.h"
 
 #define HEADERS_CHECKED 64
-#define DENSE 4 /* a heap that fills one in so many parts of its chunks */
+#define MARKS_SIZE sizeof(*((struct chunk *)0)->marks)
+#define MARKS_PAGE (LP_PAGE / MARKS_SIZE) /* words of bits that a page of marks is for */
+#define DENSE 4				  /* a heap that uses one in so many pages of marks */
 
 struct lp_mark *lp_mark_new(size_t (*usable)(void *), uintptr_t pointer_mask, unsigned step)
 {
@@ -133,7 +135,7 @@ static void check_headers(struct lp_mark *mark, const struct chunk *chunk, uintp
 	}
 }
 
-/* Adds to *USED how many words of its bits are not zero. */
+/* Adds to *USED how many pages of its marks will be used. */
 static bool index_chunk(struct lp_mark *mark, uintptr_t index, size_t *used)
 {
 	bool touched[LP_CHUNK_BYTES / LP_PAGE];
@@ -155,8 +157,9 @@ static bool index_chunk(struct lp_mark *mark, uintptr_t index, size_t *used)
 		chunk->level1[i / 64] |= 1ull << (i % 64);
 		chunk->level2[i / 64 / 64] |= 1ull << (i / 64 % 64);
 		mark->figures.objects += (uint64_t)__builtin_popcountll(bits[i]);
+		if (last == LP_NONE || i / MARKS_PAGE != last / MARKS_PAGE)
+			++*used;
 		last = i;
-		++*used;
 	}
 	if (last == LP_NONE)
 		return true;
@@ -169,14 +172,14 @@ static bool index_chunk(struct lp_mark *mark, uintptr_t index, size_t *used)
  * one takes longer than to mark what is in it. */
 static bool map_marks(struct lp_mark *mark, size_t used)
 {
-	const size_t bytes = LP_CHUNK_WORDS * sizeof(*((struct chunk *)0)->marks);
+	const size_t bytes = LP_CHUNK_WORDS * MARKS_SIZE;
 	size_t count;
 	const uint32_t *chunks = lp_heapmap_chunks(&count);
 	char *marks = lp_own_map(count * bytes);
 
 	if (!marks)
 		return false;
-	if (used >= count * LP_CHUNK_WORDS / DENSE)
+	if (used >= count * bytes / LP_PAGE / DENSE)
 		LP_SYS3(SYS_madvise, marks, count * bytes, MADV_HUGEPAGE);
 	while (count-- > 0) {
 		uint64_t index = chunks[count];
