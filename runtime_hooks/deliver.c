@@ -263,7 +263,9 @@ static int write_raw(const struct lp_delivery *delivery, struct lp_collection *c
 	append(append_decimal(append(append(beside, end, path), end, "."),
 			      (uint32_t)LP_SYS0(SYS_getpid)),
 	       end, ".part");
-	fd = lp_sys_open(beside, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	/* Of one with our PID that was killed: in containers they come again. */
+	LP_SYS1(SYS_unlink, beside);
+	fd = lp_sys_open(beside, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
 	r = lp_stream_write(collection, fd);

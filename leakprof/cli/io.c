@@ -115,27 +115,34 @@ static int give_name(int fd, const char *path)
 	return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -errno : 0;
 }
 
+/* Writes FD and closes it; at the end it becomes NAME, if it has none (NULL: it has). */
+static int write_whole(int fd, const char *name, const void *data, size_t size)
+{
+	int r = fd < 0 ? -errno : write_all(fd, data, size);
+
+	if (!r && name)
+		r = give_name(fd, name);
+	if (fd >= 0 && close(fd) && !r)
+		r = -errno;
+	return r;
+}
+
 static int write_beside(const char *path, const void *data, size_t size)
 {
 	char *beside = NULL;
-	bool nameless;
-	int fd;
 	int r;
 
 	if (asprintf(&beside, "%s.%ld.part", path, (long)getpid()) < 0)
 		return -ENOMEM;
-	fd = open_nameless(path);
-	nameless = fd >= 0;
-	if (!nameless)
-		fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	r = fd < 0 ? -errno : write_all(fd, data, size);
-	if (!r && nameless)
-		r = give_name(fd, beside);
-	if (fd >= 0 && close(fd) && !r)
-		r = -errno;
+	/* Of one with our PID that was killed: in containers they come again. */
+	unlink(beside);
+	r = write_whole(open_nameless(path), beside, data, size);
+	if (r)
+		r = write_whole(open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), NULL,
+				data, size);
 	if (!r && rename(beside, path))
 		r = -errno;
-	if (r && fd >= 0)
+	if (r)
 		unlink(beside);
 	free(beside);
 	return r;

@@ -323,6 +323,15 @@ def suite_cli():
         check("No space left" in result.stderr, result.stderr)
 
     @test
+    def what_one_with_our_pid_left_is_replaced():
+        result = run("sh", "-c", "touch stale.pb.gz.$$.part stale.pb.gz.raw.$$.part; "
+                     "exec %s run -q --keep-raw -o stale.pb.gz -- %s leak_cond" % (LEAKPROF, os.path.join(TESTS, "pth")))
+        equal(result.returncode, 0, "exit code: " + result.stderr)
+        for name in ("stale.pb.gz", "stale.pb.gz.raw"):
+            equal(sites(os.path.join(FOLDER, name)), [("wait_cond", COND, 1)], "leaks of " + name)
+        equal([name for name in os.listdir(FOLDER) if name.startswith("stale") and "part" in name], [], "left behind")
+
+    @test
     def without_a_reporter_the_raw_snapshot_is_left():
         for name in os.listdir(FOLDER):
             if name.startswith("alone"):
