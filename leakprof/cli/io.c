@@ -98,11 +98,8 @@ static int open_nameless(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	int fd = -1;
+	int fd = folder ? open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600) : -1;
 
-	/* give_name needs /proc. */
-	if (folder && !access("/proc/self/fd", X_OK))
-		fd = open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
 	free(folder);
 	return fd;
 }
@@ -137,6 +134,7 @@ static int write_beside(const char *path, const void *data, size_t size)
 	/* Of one with our PID that was killed: in containers they come again. */
 	unlink(beside);
 	r = write_whole(open_nameless(path), beside, data, size);
+	/* Without such files, or without /proc to name one by. */
 	if (r)
 		r = write_whole(open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), NULL,
 				data, size);

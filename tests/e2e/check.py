@@ -29,7 +29,7 @@ def tool_package(name):
     path = os.path.join(SOURCE, "build", "tools", "node_modules", name)
     if os.path.exists(path):
         return path
-    print("     (%s is not here: ./dev setup)" % name)
+    print("     (%s is not here: ./dev setup --test)" % name)
     return None
 
 

@@ -107,7 +107,7 @@ def suite_speedscope():
     @test
     def speedscope_opens_a_profile():
         if not os.path.exists(package):
-            print("     (speedscope is not here: ./dev setup)")
+            print("     (speedscope is not here: ./dev setup --test)")
             return
         run(LEAKPROF, "run", "-q", "-o", "speed.pb.gz", "--", os.path.join(EXAMPLES, "pth_leaks"))
         got = read("speed.pb.gz")

@@ -375,7 +375,7 @@ def suite_pprof():
         equal(result.returncode, 0, "go tool pprof: " + result.stderr)
         return result.stdout
 
-    check(go, "go is not installed: ./dev setup")
+    check(go, "go is not installed: ./dev setup --test")
     program = os.path.join(TESTS, "pth")
     run(LEAKPROF, "run", "-q", "-o", profile, "--", program, "leak_rwlock")
 

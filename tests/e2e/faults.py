@@ -234,7 +234,7 @@ def suite_room():
 def suite_clock():
     @each_server
     def the_clock_jumps(name, start):
-        check(os.path.exists(FAKETIME), "libfaketime is not installed: ./dev setup")
+        check(os.path.exists(FAKETIME), "libfaketime is not installed: ./dev setup --test")
         clock, output = inside(name + ".clock"), inside(name + ".pb.gz")
         fake = {"FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 

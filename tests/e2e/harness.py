@@ -164,7 +164,7 @@ def st_examples():
     for folder in ("/" + inside, os.path.join(SOURCE, "build", "libst-dev", inside)):
         if os.path.exists(os.path.join(folder, "server.c")):
             return folder
-    print("     (libst-dev's examples are not here: ./dev setup)")
+    print("     (libst-dev's examples are not here: ./dev setup --test)")
     return None
 
 
@@ -251,7 +251,7 @@ def prometheus_tool(name):
     path = os.path.join(SOURCE, "build", "tools", "prometheus", "usr", "bin", name)
     if os.path.exists(path):
         return path
-    print("     (%s is not here: ./dev setup)" % name)
+    print("     (%s is not here: ./dev setup --test)" % name)
     return None
 
 

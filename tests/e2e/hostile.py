@@ -654,7 +654,7 @@ def tool_tests():
     for order in ("before", "behind"):
         def with_libfaketime():
             faketime = os.path.join(LIBRARIES, "faketime", "libfaketime.so.1")
-            check(os.path.exists(faketime), "libfaketime is not installed: ./dev setup")
+            check(os.path.exists(faketime), "libfaketime is not installed: ./dev setup --test")
             env = preload(at_exit=0)
             env["LD_PRELOAD"] = ":".join([faketime, SHIM] if order == "before" else [SHIM, faketime])
             env["FAKETIME"] = "-3000d"
@@ -670,7 +670,7 @@ def tool_tests():
 
         def with_heaptrack():
             heaptrack = "/usr/lib/heaptrack/libheaptrack_preload.so"
-            check(os.path.exists(heaptrack), "heaptrack is not installed: ./dev setup")
+            check(os.path.exists(heaptrack), "heaptrack is not installed: ./dev setup --test")
             env = preload(at_exit=0)
             env["LD_PRELOAD"] = ":".join([heaptrack, SHIM] if order == "before" else [SHIM, heaptrack])
             env["DUMP_HEAPTRACK_OUTPUT"] = inside("heaptrack-" + order)

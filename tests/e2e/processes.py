@@ -183,7 +183,7 @@ def unnamed(path, env=None):
 
 
 def suite_binaries():
-    check(shutil.which("go"), "go is not installed: ./dev setup")
+    check(shutil.which("go"), "go is not installed: ./dev setup --test")
 
     for name, kind in (("pie", "DYN"), ("nopie", "EXEC"), ("o0", "DYN"), ("dwarf5", "DYN"), ("dwarf4z", "DYN")):
         def functions_lines_and_inlined_frames():
@@ -317,7 +317,7 @@ def memory_tests():
             path = os.path.join(LIBRARIES, library)
 
             def behind_the_shim():
-                check(os.path.exists(path), "%s is not installed: ./dev setup" % library)
+                check(os.path.exists(path), "%s is not installed: ./dev setup --test" % library)
                 with open(os.devnull) as none:
                     result = run(LEAKPROF, "run", "-o", "other.pb.gz", "--", program("waiter_" + runtime), "100",
                                  stdin=none, env=dict(os.environ, LD_PRELOAD=path))
@@ -331,7 +331,7 @@ def memory_tests():
             test(behind_the_shim)
 
             def before_the_shim():
-                check(os.path.exists(path), "%s is not installed: ./dev setup" % library)
+                check(os.path.exists(path), "%s is not installed: ./dev setup --test" % library)
                 env = preload(output=inside("before.pb.gz"))
                 env["LD_PRELOAD"] = path + ":" + SHIM
                 with waiting(program("waiter_" + runtime), "3", env=env) as running:

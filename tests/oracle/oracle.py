@@ -74,7 +74,7 @@ def fresh(count):
 def suite_oracle():
     @test
     def fixed_seeds():
-        run_all(range(1, 13), PROGRAMS, 1)
+        run_all(range(1, 21), PROGRAMS, 1)
 
     @test
     def fresh_seeds():
